@@ -1,0 +1,118 @@
+"""The values that walk through the house: what was polled, what it decoded to, what was refused."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.reasons import Reason
+
+Matrix = NDArray[np.float32]
+Vector64 = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+class Partition(NamedTuple):
+    """A topic-partition, as a plain value."""
+
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """One Kafka record, as the client returns it."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Records polled together, and the offset to go on from once they are dealt with."""
+
+    records: Sequence[Record]
+    next_offsets: Mapping[Partition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorBatch:
+    """N vectors, columnar.
+
+    Attributes:
+        values: (n, f) float32, features in spec order; numeric in natural units, boolean as 0 or 1,
+            categorical as the code of the value in its vocabulary, 0 for an unseen one.
+        rows: (n,) int64, position of each vector's record in the micro-batch or file.
+    """
+
+    values: Matrix
+    rows: Indices
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that is no vector of the spec: which one, and why."""
+
+    row: int
+    reason: Reason
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a codec makes of records: vectors, rejects, and how many the spec did not select."""
+
+    batch: VectorBatch
+    rejects: Sequence[Reject] = ()
+    not_selected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventIdentity:
+    """What an anomalous event says of itself; read only for those few rows.
+
+    Attributes:
+        observed: the features' raw values in spec order, as the event holds them.
+        event_time_ms: milliseconds since 1970, where the event has a readable time.
+    """
+
+    observed: tuple[Any, ...]
+    record_id: str | None = None
+    event_time_ms: int | None = None
+    source_address: str | None = None
+    source_port: int | None = None
+    destination_address: str | None = None
+    destination_port: int | None = None
+    protocol: str | None = None
+    entities: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDeviation:
+    """One feature of an anomalous vector.
+
+    Attributes:
+        observed: the value in the event; expected: the reconstructed one; both in natural units.
+        share: its part of the reconstruction error, in [0, 1].
+    """
+
+    name: str
+    observed: Any
+    expected: Any
+    share: float

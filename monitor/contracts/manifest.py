@@ -1,0 +1,77 @@
+"""The manifest of a trained bundle: everything about a detector but its numbers."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from monitor.features import FeatureSpec
+
+BUNDLE_FORMAT_VERSION = 1
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkFacts(BaseModel):
+    """Which network, and how wide."""
+
+    model_config = _STRICT
+
+    name: Literal["dense"]
+    hidden: tuple[int, ...] = Field(
+        min_length=1, description="Encoder widths; the last is the bottleneck."
+    )
+
+
+class CalibrationFacts(BaseModel):
+    """The budget, and the tail of normal errors that turns it into a threshold.
+
+    The held-back errors themselves are the tensor `calibration.errors` of the weights file, so
+    that the threshold can be moved later without retraining.
+    """
+
+    model_config = _STRICT
+
+    false_alarm_rate: float = Field(gt=0, lt=1)
+    threshold: float = Field(description="The error this budget gives; recomputed on load.")
+    vectors: int = Field(ge=1, description="Held-back normal vectors it was calibrated on.")
+    tail_start: float
+    tail_share: float = Field(gt=0, le=1)
+    tail_shape: float
+    tail_scale: float = Field(gt=0)
+
+
+class TrainingFacts(BaseModel):
+    """What was trained on what."""
+
+    model_config = _STRICT
+
+    source: str = Field(description="Name of the training file, without its folder.")
+    trained_at: str = Field(description="UTC, ISO 8601.")
+    assumption: str = Field(description="Why the rows count as normal.")
+    vectors: int = Field(ge=1, description="Vectors the network was fitted on.")
+    vectors_held_back: int = Field(ge=1)
+    rejected: int = Field(ge=0, description="Rows that were no vectors of the spec.")
+    seed: int
+    epochs: int
+    best_epoch: int
+    seconds: float
+
+
+class Manifest(BaseModel):
+    """`manifest.json` of a bundle."""
+
+    model_config = _STRICT
+
+    format_version: Literal[1] = 1
+    bundle_id: str = Field(
+        pattern=r"^[0-9a-f]{16}$", description="From the hashes of weights and spec."
+    )
+    spec: FeatureSpec
+    spec_sha256: str
+    vocabularies: dict[str, tuple[str, ...]] = Field(
+        description="Known values of each categorical feature; code i is the i-th, counted from 1."
+    )
+    network: NetworkFacts
+    calibration: CalibrationFacts
+    training: TrainingFacts
+    libraries: dict[str, str]
+    weights_sha256: str

@@ -1,0 +1,227 @@
+"""Fitting: normal vectors in, a calibrated detector out.
+
+The network is trained with the very error it will be judged by, so that training and scoring agree
+on what matters. Part of the vectors is held back: it decides when to stop, and it calibrates the
+threshold. Choosing among a few dozen epochs by a mean hardly biases the tail, and one larger
+held-back part pins the tail better than two small ones.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monitor.batch import Matrix
+from monitor.detect.calibration import MIN_CALIBRATION_VECTORS, Calibration
+from monitor.detect.detector import SCORING_CHUNK, Detector, ReconstructionModel, Vocabulary
+from monitor.detect.networks import DenseAutoencoder, default_hidden
+from monitor.detect.preprocess import Preprocessor
+from monitor.errors import DataError
+from monitor.features import FeatureSpec
+
+MIN_VECTORS = 4 * MIN_CALIBRATION_VECTORS
+MAX_CATEGORIES = 256
+TRAINING_FLOOR = 0.1
+SCORING_FLOOR = 0.001
+"""Squared errors, in scaled units, that are noise: in training, and added to a feature's mean error
+when scoring."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How to train. The defaults suit ten thousand to a million vectors of 8 to 1,024 inputs.
+
+    Attributes:
+        hidden: encoder widths down to the bottleneck; None derives them from the inputs.
+        held_back: share of the vectors that is not trained on.
+        patience: evaluations without improvement before training stops.
+    """
+
+    seed: int = 0
+    false_alarm_rate: float = 0.001
+    hidden: tuple[int, ...] | None = None
+    held_back: float = 0.25
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    min_steps: int = 2_000
+    max_steps: int = 6_000
+    max_epochs: int = 60
+    patience: int = 15
+    device: str = "cpu"
+
+
+@dataclass(slots=True)
+class History:
+    """What happened: one entry an epoch, and when the best was."""
+
+    training_loss: list[float] = field(default_factory=list)
+    held_back_loss: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        return len(self.held_back_loss)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A detector, and what its report shows.
+
+    Attributes:
+        held_back: (k, f) the vectors that calibrated it.
+    """
+
+    detector: Detector
+    history: History
+    trained_vectors: int
+    held_back: Matrix
+
+
+Progress = Callable[[int, int, float], None]
+"""Called with the step, the number of steps and the latest held-back loss."""
+
+
+def fit(
+    spec: FeatureSpec,
+    values: Matrix,
+    vocabularies: Sequence[Vocabulary],
+    options: FitOptions,
+    progress: Progress = lambda *_: None,
+) -> Fitted:
+    """Train on (n, f) normal vectors in spec order, categorical as codes of `vocabularies`.
+
+    The same options, vectors and machine give the same weights.
+
+    Raises:
+        DataError: too few vectors.
+    """
+    if len(values) < MIN_VECTORS:
+        raise DataError(
+            f"training needs at least {MIN_VECTORS} normal vectors, there are {len(values)}: "
+            "give more data."
+        )
+    values, vocabularies = _keep_frequent(spec, values, vocabularies)
+    order = np.random.default_rng(options.seed).permutation(len(values))
+    held_back_count = max(round(len(values) * options.held_back), MIN_CALIBRATION_VECTORS)
+    held_back, training = values[order[:held_back_count]], values[order[held_back_count:]]
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        model = _build(spec, vocabularies, training, options).to(options.device)
+        history = _train(
+            model, torch.from_numpy(training), torch.from_numpy(held_back), options, progress
+        )
+    errors = _calibrate_scale(model, training, held_back)
+    detector = Detector(
+        spec, vocabularies, model, Calibration.fit(errors), options.false_alarm_rate, options.device
+    )
+    return Fitted(detector, history, len(training), held_back)
+
+
+def _build(
+    spec: FeatureSpec,
+    vocabularies: Sequence[Vocabulary],
+    training: Matrix,
+    options: FitOptions,
+) -> ReconstructionModel:
+    preprocessor = Preprocessor(spec, [len(words) for words in vocabularies]).fit(training)
+    hidden = options.hidden or default_hidden(preprocessor.inputs)
+    model = ReconstructionModel(preprocessor, DenseAutoencoder(preprocessor.inputs, hidden))
+    model.error_scale.fill_(TRAINING_FLOOR)
+    return model
+
+
+def _train(
+    model: ReconstructionModel,
+    training: Tensor,
+    held_back: Tensor,
+    options: FitOptions,
+    progress: Progress,
+) -> History:
+    """Minimise the mean reconstruction error; leaves the model at its best epoch."""
+    device = next(model.network.parameters()).device
+    training, held_back = training.to(device), held_back.to(device)
+    steps_per_epoch = -(-len(training) // options.batch_size)
+    steps = min(max(options.max_epochs * steps_per_epoch, options.min_steps), options.max_steps)
+    optimizer = torch.optim.AdamW(model.network.parameters(), lr=options.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, steps + 1)
+    history = History()
+    evaluate_every = max(steps_per_epoch, 50)
+    losses: list[Tensor] = []
+    for step, batch in enumerate(_batches(training, options.batch_size, steps), start=1):
+        loss = model(batch).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+        if step % evaluate_every == 0 or step == steps:
+            _evaluate(model, held_back, torch.stack(losses).mean(), history)
+            losses.clear()
+            progress(step, steps, history.held_back_loss[-1])
+            if history.epochs - history.best_epoch > options.patience:
+                break
+    model.network.load_state_dict(history.best)
+    return history
+
+
+def _batches(vectors: Tensor, size: int, count: int) -> Any:
+    """`count` shuffled mini-batches, epoch after epoch."""
+    given = 0
+    while given < count:
+        order = torch.randperm(len(vectors)).to(vectors.device)
+        for indices in torch.split(order, size)[: count - given]:
+            yield vectors[indices]
+            given += 1
+
+
+@torch.no_grad()
+def _evaluate(
+    model: ReconstructionModel, held_back: Tensor, training_loss: Tensor, history: History
+) -> None:
+    loss = float(torch.cat([model(part) for part in torch.split(held_back, SCORING_CHUNK)]).mean())
+    history.training_loss.append(float(training_loss))
+    history.held_back_loss.append(loss)
+    if not history.best or loss < history.held_back_loss[history.best_epoch - 1]:
+        history.best_epoch = history.epochs
+        history.best = {k: v.detach().clone() for k, v in model.network.state_dict().items()}
+
+
+@torch.inference_mode()
+def _calibrate_scale(
+    model: ReconstructionModel, training: Matrix, held_back: Matrix
+) -> NDArray[np.float32]:
+    """Set each feature's usual error from training vectors; returns the held-back errors, (k,)."""
+    device = model.error_scale.device
+    total = torch.zeros_like(model.error_scale, dtype=torch.float64)
+    for part in torch.split(torch.from_numpy(training), SCORING_CHUNK):
+        total += model.squared_errors(part.to(device)).double().sum(dim=0)
+    model.error_scale.copy_(total / len(training) + SCORING_FLOOR)
+    errors = [
+        model(part.to(device)).cpu()
+        for part in torch.split(torch.from_numpy(held_back), SCORING_CHUNK)
+    ]
+    return torch.cat(errors).numpy()
+
+
+def _keep_frequent(
+    spec: FeatureSpec, values: Matrix, vocabularies: Sequence[Vocabulary]
+) -> tuple[Matrix, list[Vocabulary]]:
+    """Vocabularies cut to their most frequent values; the rest become unseen (code 0)."""
+    values, kept = values.copy(), [tuple(words) for words in vocabularies]
+    for column in spec.columns_of("categorical"):
+        words = vocabularies[column]
+        codes = values[:, column].astype(np.int64)
+        counts = np.bincount(codes, minlength=len(words) + 1)
+        counts[0] = 0
+        frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
+        frequent = frequent[counts[frequent] > 0]
+        recode = np.zeros(len(words) + 1, dtype=np.float32)
+        recode[frequent] = np.arange(1, len(frequent) + 1)
+        values[:, column] = recode[codes]
+        kept[column] = tuple(words[code - 1] for code in frequent)
+    return values, kept

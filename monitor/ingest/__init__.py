@@ -1,0 +1,1 @@
+"""Bytes become vectors: one codec a file, each turning what it cannot read into rejects."""

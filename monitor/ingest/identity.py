@@ -1,0 +1,82 @@
+"""Who, when and between whom: the identity of the few events that turn out anomalous.
+
+Everything here comes from outside and is read leniently: what cannot be understood is left out, it
+never makes an alert fail.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from monitor.batch import EventIdentity
+from monitor.features import Identity
+
+MAX_PORT = 65_535
+_UNITS_PER_SECOND = (1, 1_000, 1_000_000, 1_000_000_000)
+_LATEST_SECONDS = 32_503_680_000
+"""The year 3000: a larger number of seconds is taken as a finer unit."""
+
+
+class IdentityReader:
+    """Reads the identity fields of an event by a spec."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def read(self, observed: tuple[Any, ...], get: Callable[[str], Any]) -> EventIdentity:
+        """`get` gives the value at a path of the event, None where there is none."""
+        where = self._identity
+
+        def text(path: str | None) -> str | None:
+            value = get(path) if path else None
+            usable = isinstance(value, (str, int, float)) and value != ""
+            return str(value) if usable else None
+
+        def port(path: str | None) -> int | None:
+            value = text(path)
+            return int(value) if value and value.isdecimal() and int(value) <= MAX_PORT else None
+
+        entities = {label: text(path) for label, path in where.entities.items()}
+        return EventIdentity(
+            observed=observed,
+            record_id=text(where.record_id),
+            event_time_ms=milliseconds(get(where.event_time)) if where.event_time else None,
+            source_address=text(where.source_address),
+            source_port=port(where.source_port),
+            destination_address=text(where.destination_address),
+            destination_port=port(where.destination_port),
+            protocol=text(where.protocol),
+            entities={label: value for label, value in entities.items() if value},
+        )
+
+
+def milliseconds(value: Any) -> int | None:
+    """A time as producers write it to milliseconds since 1970; None if it is no time.
+
+    Numbers are seconds, milliseconds, microseconds or nanoseconds, told apart by magnitude (as
+    seconds they would lie beyond the year 3000). Text is ISO 8601, without an offset taken as UTC.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        try:
+            return _from_number(float(value))
+        except ValueError:
+            return _from_iso(value)
+    return _from_number(float(value)) if isinstance(value, (int, float)) else None
+
+
+def _from_number(value: float) -> int | None:
+    for units in _UNITS_PER_SECOND:
+        if 0 <= value / units < _LATEST_SECONDS:
+            return round(value / units * 1000)
+    return None
+
+
+def _from_iso(text: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(round(aware.timestamp() * 1000), 0)

@@ -1,0 +1,361 @@
+"""JSON records become vectors.
+
+A record is an object of named features, an array in spec order, or any event that the spec can find
+its fields in. Objects may nest; a field is looked up by its literal key first, then as a dotted
+path.
+
+The common case is fast: a record is parsed once, its features are taken out by one C-level getter,
+and the types of a whole micro-batch are checked at once. Only a record that fails that is looked at
+feature by feature, to say what is wrong with it.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Final
+
+import jiter
+import numpy as np
+import orjson
+
+from monitor.batch import Decoded, EventIdentity, Matrix, Reject, VectorBatch
+from monitor.features import Feature, FeatureSpec
+from monitor.ingest.identity import IdentityReader
+from monitor.reasons import Reason
+
+DEFAULT_MAX_RECORD_BYTES = 1_048_576
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+_WHITE_SPACE = b" \t\r\n"
+_MISSING: Final = object()
+_EXCERPT = 60
+
+
+class RecordError(Exception):
+    """This record is no vector, for this reason."""
+
+    def __init__(self, reason: Reason, error: str) -> None:
+        super().__init__(error)
+        self.reason = reason
+        self.error = error
+
+
+class NotSelected(Exception):  # noqa: N818  # an outcome, not an error
+    """The spec's `select` passes this record over."""
+
+
+@dataclass
+class _Rows:
+    """What has been read of a micro-batch so far."""
+
+    rows: list[int] = field(default_factory=list)
+    features: list[Sequence[Any]] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    not_selected: int = 0
+
+
+class JsonCodec:
+    """Decodes JSON by one spec and the vocabularies of its categorical features.
+
+    Args:
+        vocabularies: known values of each feature in spec order, empty where not categorical.
+        max_record_bytes: larger values are refused unread.
+    """
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        vocabularies: Sequence[Sequence[str]],
+        max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+    ) -> None:
+        self.spec = spec
+        self._max_record_bytes = max_record_bytes
+        self._codes: list[Mapping[str, int]] = [
+            {value: code for code, value in enumerate(words, start=1)} for words in vocabularies
+        ]
+        self._identity = IdentityReader(spec.identity)
+        self._get_all: Callable[[Any], Any] = itemgetter(*spec.paths)
+        self._numeric = np.array(spec.columns_of("numeric"), dtype=np.intp)
+        self._others = spec.columns_of("categorical", "boolean")
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        """Decode the values of a micro-batch; bad input becomes rejects, never an exception."""
+        read = _Rows()
+        for row, value in enumerate(values):
+            try:
+                read.features.append(self._features(self._parse(value)))
+                read.rows.append(row)
+            except NotSelected:
+                read.not_selected += 1
+            except RecordError as error:
+                read.rejects.append(Reject(row, error.reason, error.error))
+        batch = self._matrix(read)
+        rejects = sorted(read.rejects, key=lambda reject: reject.row)
+        return Decoded(batch, rejects, read.not_selected)
+
+    def identify(self, value: bytes) -> EventIdentity:
+        """Read again a record that decoded: who and when it was, and its values as they stand."""
+        document = orjson.loads(value)
+        if not isinstance(document, dict):
+            return EventIdentity(tuple(self._features(document)))
+        event = self._unwrap(document)
+        return self._identity.read(
+            tuple(self._features(document)),
+            lambda path: find(event, path),
+        )
+
+    def _parse(self, value: bytes | None) -> Any:
+        """One value to a JSON document whose keys are unique."""
+        if value is None:
+            raise RecordError(Reason.TOMBSTONE, "the record has no value")
+        if len(value) > self._max_record_bytes:
+            raise RecordError(
+                Reason.TOO_LARGE,
+                f"{len(value)} bytes, more than the {self._max_record_bytes} allowed",
+            )
+        try:
+            document = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise _parse_error(value, error) from None
+        if isinstance(document, dict) and not _keys_surely_unique(value, document):
+            _check_keys(value)
+        return document
+
+    def _features(self, document: Any) -> Sequence[Any]:
+        """A document to its features in spec order, still of any JSON type."""
+        if isinstance(document, list):
+            if len(document) != len(self.spec):
+                raise RecordError(
+                    Reason.WRONG_LENGTH,
+                    f"an array of {len(document)} elements, the spec has {len(self.spec)} features",
+                )
+            if None in document:
+                return [_default(*pair) for pair in zip(document, self.spec.features, strict=True)]
+            return document
+        if not isinstance(document, dict):
+            raise RecordError(
+                Reason.WRONG_SHAPE, f"neither an object nor an array: {_excerpt(document)}"
+            )
+        event = self._unwrap(document)
+        for path, wanted in self.spec.select.items():
+            if _text(find(event, path)) != wanted:
+                raise NotSelected
+        try:
+            found = self._get_all(event)
+        except KeyError:
+            return [self._find_feature(event, feature) for feature in self.spec.features]
+        found = found if len(self.spec) > 1 else (found,)
+        if None in found:
+            return [self._find_feature(event, feature) for feature in self.spec.features]
+        return found
+
+    def _unwrap(self, document: dict[str, Any]) -> dict[str, Any]:
+        for key in self.spec.unwrap:
+            inner = document.get(key)
+            if isinstance(inner, dict):
+                return inner
+        return document
+
+    def _find_feature(self, event: dict[str, Any], feature: Feature) -> Any:
+        return _default(find(event, feature.path), feature)
+
+    def _matrix(self, read: _Rows) -> VectorBatch:
+        """Convert all rows at once; where that fails, halve, so that one bad row costs little."""
+        good: list[tuple[list[int], Matrix]] = []
+        pending = [(read.rows, read.features)]
+        while pending:
+            rows, features = pending.pop()
+            try:
+                good.append((rows, self._convert(features)))
+            except RecordError:
+                if len(rows) == 1:
+                    read.rejects.append(self._explain_reject(rows[0], features[0]))
+                    continue
+                middle = len(rows) // 2
+                pending.append((rows[middle:], features[middle:]))
+                pending.append((rows[:middle], features[:middle]))
+        values = np.concatenate([matrix for _, matrix in good] or [self._convert([])])
+        return VectorBatch(values, np.array([r for rows, _ in good for r in rows], dtype=np.int64))
+
+    def _explain_reject(self, row: int, features: Sequence[Any]) -> Reject:
+        for value, feature in zip(features, self.spec.features, strict=True):
+            try:
+                _check(value, feature)
+            except RecordError as error:
+                return Reject(row, error.reason, error.error)
+        raise AssertionError("a row that cannot be converted has a value that does not fit")
+
+    def _convert(self, features: Sequence[Sequence[Any]]) -> Matrix:
+        """Rows of JSON values to (n, f) float32.
+
+        Raises:
+            RecordError: some value does not fit its feature; which one is not said.
+        """
+        matrix = np.empty((len(features), len(self.spec)), dtype=np.float32)
+        if not features:
+            return matrix
+        if len(self._others) == 0:
+            matrix[:] = _numbers(features, len(self.spec))
+            return matrix
+        columns = list(zip(*features, strict=True))
+        if len(self._numeric):
+            numeric = [columns[i] for i in self._numeric]
+            matrix[:, self._numeric] = _numbers(numeric, len(features)).T
+        for i in self._others:
+            is_boolean = self.spec.features[i].kind == "boolean"
+            encode = _boolean if is_boolean else self._encoder(i)
+            matrix[:, i] = np.fromiter(map(encode, columns[i]), np.float32, len(features))
+        return matrix
+
+    def _encoder(self, column: int) -> Callable[[Any], int]:
+        codes = self._codes[column]
+
+        def encode(value: Any) -> int:
+            return codes.get(value if type(value) is str else _category(value), 0)
+
+        return encode
+
+
+def find(event: Mapping[str, Any], path: str) -> Any:
+    """The value under a literal key or, failing that, along a dotted path; None where absent."""
+    value = event.get(path, _MISSING)
+    if value is not _MISSING:
+        return value
+    head, _, rest = path.partition(".")
+    inner = event.get(head) if rest else None
+    return find(inner, rest) if isinstance(inner, dict) else None
+
+
+def _numbers(rows: Sequence[Sequence[Any]], width: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Equally long rows of JSON numbers to a finite matrix that float32 can hold."""
+    if not set(map(type, chain.from_iterable(rows))) <= {int, float}:
+        raise RecordError(Reason.WRONG_TYPE, "not a number")
+    try:
+        flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * width)
+    except OverflowError:
+        raise RecordError(Reason.OUT_OF_RANGE, "beyond float32") from None
+    if len(flat) and not np.abs(flat).max() <= FLOAT32_MAX:
+        raise RecordError(Reason.OUT_OF_RANGE, "beyond float32")
+    return flat.reshape(len(rows), width)
+
+
+def _check(value: Any, feature: Feature) -> None:
+    """Refuse a value that does not fit its feature's kind, naming both."""
+    if feature.kind == "categorical":
+        _category(value, feature.name)
+    elif feature.kind == "boolean":
+        _boolean(value, feature.name)
+    elif type(value) not in (int, float):
+        raise RecordError(
+            Reason.WRONG_TYPE, f"{feature.name!r} is {_excerpt(value)}, expected a number"
+        )
+    elif not math.isfinite(value):
+        raise RecordError(Reason.NOT_FINITE, f"{feature.name!r} is {value}")
+    elif abs(value) > FLOAT32_MAX:
+        raise RecordError(
+            Reason.OUT_OF_RANGE, f"{feature.name!r} is {_excerpt(value)}, beyond float32"
+        )
+
+
+def _default(value: Any, feature: Feature) -> Any:
+    if value is not None:
+        return value
+    if feature.default is None:
+        raise RecordError(Reason.MISSING_FEATURE, f"{feature.name!r} is missing")
+    return feature.default
+
+
+def _category(value: Any, name: str = "") -> str:
+    """A JSON scalar as the text that vocabularies hold."""
+    text = _text(value)
+    if text is None:
+        raise RecordError(
+            Reason.WRONG_TYPE,
+            f"{name!r} is {_excerpt(value)}, expected text, a number or a boolean",
+        )
+    return text
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, (int, float)) else None
+
+
+_BOOLEANS = {True: 1.0, False: 0.0}
+
+
+def _boolean(value: Any, name: str = "") -> float:
+    """true, false, 1 and 0 (equal keys of one mapping) to 1.0 and 0.0."""
+    try:
+        return _BOOLEANS[value]
+    except (KeyError, TypeError):
+        raise RecordError(
+            Reason.WRONG_TYPE, f"{name!r} is {_excerpt(value)}, expected true or false"
+        ) from None
+
+
+def _keys_surely_unique(value: bytes, document: dict[str, Any]) -> bool:
+    """True if no key can stand twice; False if that has to be looked at.
+
+    Without white space every key ends in `":`, so their number is at most the count of that pair;
+    a parser that kept fewer keys has dropped one, or objects are nested.
+    """
+    return value.translate(None, _WHITE_SPACE).count(b'":') == len(document)
+
+
+def _check_keys(value: bytes) -> None:
+    try:
+        jiter.from_json(value, catch_duplicate_keys=True)
+    except ValueError as error:
+        if "duplicate key" in str(error):
+            raise RecordError(Reason.DUPLICATE_KEY, str(error)) from None
+
+
+def _parse_error(value: bytes, error: ValueError) -> RecordError:
+    """Why the fast parser refused a value, in the words of the closed set."""
+    if not value.strip(_WHITE_SPACE):
+        return RecordError(Reason.EMPTY, "the value is empty")
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError as unicode_error:
+        return RecordError(Reason.NOT_UTF8, str(unicode_error))
+    if non_finite := _non_finite(text):
+        return RecordError(Reason.NOT_FINITE, f"{non_finite} is not a finite number")
+    return RecordError(Reason.MALFORMED_JSON, str(error))
+
+
+def _non_finite(text: str) -> str | None:
+    """The first NaN, Infinity or overflowing number of a text that is JSON but for those."""
+    found: list[str] = []
+
+    def constant(literal: str) -> float:
+        found.append(literal)
+        return 0.0
+
+    def number(literal: str) -> float:
+        parsed = float(literal)
+        if math.isinf(parsed):
+            found.append(literal[:_EXCERPT])
+        return parsed
+
+    try:
+        json.loads(text, parse_constant=constant, parse_float=number)
+    except (ValueError, RecursionError):
+        return None
+    return found[0] if found else None
+
+
+def _excerpt(value: Any) -> str:
+    """A short, single-line, JSON-like rendering of a value for an error text."""
+    try:
+        text = orjson.dumps(value).decode("utf-8", "replace")
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({type(value).__name__})"
