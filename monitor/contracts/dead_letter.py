@@ -1,0 +1,158 @@
+"""Dead letters: records that are no vectors, kept as they came, with the reason in headers.
+
+    letter = render_dead_letter(record, reject.reason, reject.error, now_ms)
+    producer.send(topic, key=letter.key, value=letter.value, headers=letter.headers)
+
+Key, value and the producer's headers are the original ones, byte for byte, so that a dead letter
+can be produced again once its cause is mended. Only where the dead-letter topic could not take
+them are they cut, and then the headers say so.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from monitor import __version__
+from monitor.batch import Record
+from monitor.contracts.text import clean
+from monitor.reasons import Reason
+
+PREFIX = "anomaly-monitor."
+MAX_ERROR_TEXT = 256
+MAX_DEAD_LETTER_BYTES = 1_000_000
+"""Fits the largest record that Kafka takes by default (1 MiB), with its overhead."""
+
+_RECORD_OVERHEAD_BYTES = 100
+_HEADER_OVERHEAD_BYTES = 10
+
+Header = tuple[str, bytes]
+
+
+def _header_name(field: str) -> str:
+    return PREFIX + field
+
+
+class DeadLetterHeaders(BaseModel):
+    """The headers that the monitor adds to a dead letter.
+
+    Each value is UTF-8 text on the wire; integers are decimal.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=_header_name, populate_by_name=True
+    )
+
+    reason: Reason = Field(description="Label of anomaly_monitor_dead_letters_total.")
+    error: str = Field(max_length=MAX_ERROR_TEXT, description="What was wrong, for people.")
+    topic: str = Field(description="Where the record was read.")
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+    record_time_ms: int = Field(description="Timestamp of the record; -1 where it has none.")
+    time_ms: int = Field(ge=0, description="When the monitor refused it.")
+    version: str = Field(description="Of the monitor.")
+    truncated: str | None = Field(
+        default=None,
+        pattern="^value(,headers(,key)?)?$",
+        description="Which parts were too large for the topic and are cut or missing.",
+    )
+    original_value_bytes: int | None = Field(
+        default=None, ge=0, description="Size of the whole value, with `truncated`."
+    )
+    original_value_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="Of the whole value, with `truncated`."
+    )
+
+    def to_headers(self) -> list[Header]:
+        """As Kafka headers, in the order of the fields."""
+        fields = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return [(name, str(value).encode()) for name, value in fields.items()]
+
+    @classmethod
+    def from_headers(cls, headers: Sequence[Header]) -> Self:
+        """Read them back from all headers of a dead letter.
+
+        Raises:
+            pydantic.ValidationError: the record is no dead letter of ours.
+        """
+        ours = {name: value.decode() for name, value in headers if name.startswith(PREFIX)}
+        return cls.model_validate(ours)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record for the dead-letter topic."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+
+
+def render_dead_letter(
+    record: Record,
+    reason: Reason,
+    error: str,
+    now_ms: int,
+    max_bytes: int = MAX_DEAD_LETTER_BYTES,
+) -> DeadLetter:
+    """The dead letter of a refused record, of at most `max_bytes` (4,000 or more).
+
+    A record that would not fit loses first the end of its value, then its producer's headers, then
+    the end of its key: nobody can stop the stream by sending what cannot be refused.
+    """
+    theirs = [header for header in record.headers if not header[0].startswith(PREFIX)]
+    ours = _describe(record, reason, error, now_ms)
+    letter = DeadLetter(record.key, record.value, theirs + ours.to_headers())
+    if _size(letter) <= max_bytes:
+        return letter
+    return _fit(record, theirs, ours, max_bytes)
+
+
+def _describe(record: Record, reason: Reason, error: str, now_ms: int) -> DeadLetterHeaders:
+    return DeadLetterHeaders(
+        reason=reason,
+        error=clean(error, MAX_ERROR_TEXT),
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        record_time_ms=record.timestamp,
+        time_ms=now_ms,
+        version=__version__,
+    )
+
+
+def _fit(
+    record: Record, theirs: list[Header], ours: DeadLetterHeaders, max_bytes: int
+) -> DeadLetter:
+    value = record.value or b""
+    cuts: tuple[tuple[str, list[Header], bytes | None], ...] = (
+        ("value", theirs, record.key),
+        ("value,headers", [], record.key),
+    )
+    for truncated, headers, key in cuts:
+        said = ours.model_copy(update=_truncation(truncated, value)).to_headers()
+        room = max_bytes - _size(DeadLetter(key, b"", headers + said))
+        if room >= 0:
+            return DeadLetter(key, value[:room], headers + said)
+    said = ours.model_copy(update=_truncation("value,headers,key", value)).to_headers()
+    room = max_bytes - _size(DeadLetter(b"", b"", said))
+    return DeadLetter((record.key or b"")[:room], b"", said)
+
+
+def _truncation(parts: str, value: bytes) -> dict[str, str | int]:
+    return {
+        "truncated": parts,
+        "original_value_bytes": len(value),
+        "original_value_sha256": hashlib.sha256(value).hexdigest(),
+    }
+
+
+def _size(letter: DeadLetter) -> int:
+    """An upper bound of the bytes that a record takes on the wire, uncompressed."""
+    headers = sum(
+        len(name.encode()) + len(value or b"") + _HEADER_OVERHEAD_BYTES
+        for name, value in letter.headers
+    )
+    return len(letter.key or b"") + len(letter.value or b"") + headers + _RECORD_OVERHEAD_BYTES

@@ -1,0 +1,71 @@
+"""Text and numbers from the network, made fit to be shown and written as JSON."""
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+MAX_TEXT = 256
+"""Characters of any one string that came from outside; longer ones end in an ellipsis."""
+
+MAX_INT = 2**63 - 1
+
+FeatureValue = bool | int | float | str | None
+
+
+def clean(text: str, limit: int = MAX_TEXT) -> str:
+    """At most `limit` printable characters.
+
+    What is not printable (control characters, lone surrogates, direction overrides) is written as
+    an escape such as `\\x1b`, so that it can neither break JSON nor steer a terminal.
+    """
+    text = text[: limit + 1]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escape(c) for c in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def finite(number: float, if_nan: float = 0.0) -> float:
+    """The number, or the nearest that JSON can hold."""
+    if math.isnan(number):
+        return if_nan
+    return max(-sys.float_info.max, min(float(number), sys.float_info.max))
+
+
+def plain(value: Any) -> FeatureValue:
+    """A feature's value as JSON can hold it; NaN is null, an object only the name of its type."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= MAX_INT else _large(value)
+    if isinstance(value, float):
+        return None if math.isnan(value) else finite(value)
+    return clean(value) if isinstance(value, str) else f"({type(value).__name__})"
+
+
+def shown(value: FeatureValue, digits: int = 6) -> str:
+    """A value for people: whole numbers in full, others with this many significant digits."""
+    if value is None:
+        return "absent"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        rounded = float(f"{value:.{digits}g}")
+        return str(int(rounded)) if rounded.is_integer() and abs(rounded) < 1e15 else repr(rounded)
+    return str(value)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _large(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(sys.float_info.max, value)
