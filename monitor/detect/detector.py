@@ -20,7 +20,7 @@ from monitor.features import FeatureSpec
 ERROR_FLOOR = 0.1
 """Squared error, in scaled units, below which a feature's error is noise."""
 
-INPUT_LIMIT = 5.0
+INPUT_LIMIT = 3.0
 """Deviations beyond which an input no longer drives the network, only its own error."""
 
 SCORING_CHUNK = 4096

@@ -26,7 +26,7 @@ from monitor.features import FeatureSpec
 MIN_VECTORS = 4 * MIN_CALIBRATION_VECTORS
 MAX_CATEGORIES = 256
 TRAINING_FLOOR = 0.1
-SCORING_FLOOR = 0.001
+SCORING_FLOOR = 0.0001
 """Squared errors, in scaled units, that are noise: in training, and added to a feature's mean error
 when scoring."""
 
@@ -46,8 +46,8 @@ class FitOptions:
     hidden: tuple[int, ...] | None = None
     held_back: float = 0.25
     batch_size: int = 256
-    learning_rate: float = 1e-3
-    min_steps: int = 2_000
+    learning_rate: float = 2e-3
+    min_steps: int = 3_000
     max_steps: int = 6_000
     max_epochs: int = 60
     patience: int = 15

@@ -6,10 +6,10 @@ it again. Trained on normal traffic only, it learns the dependencies between fea
 traffic obeys; what breaks them is reconstructed badly.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 
@@ -44,15 +44,10 @@ def _perceptron(widths: Sequence[int]) -> nn.Sequential:
 
 
 def default_hidden(inputs: int) -> tuple[int, ...]:
-    """Layer widths for d inputs: powers of two, halving from about d/2 to about d/8.
+    """Encoder widths for d inputs: the power of two from d/2 up, its half, and its eighth.
 
     Bounded below so that a handful of features still has a bottleneck, and above so that a
     thousand features stay affordable on a CPU.
     """
-    first = min(max(_power_of_two(inputs / 2), 8), 512)
-    return (first, max(first // 2, 4), max(first // 4, 2))
-
-
-def _power_of_two(value: float) -> int:
-    """The nearest power of two, in the logarithm."""
-    return 1 << max(round(float(torch.log2(torch.tensor(value)))), 0)
+    first = min(max(1 << (math.ceil(inputs / 2) - 1).bit_length(), 8), 512)
+    return (first, first // 2, max(first // 8, 2))
