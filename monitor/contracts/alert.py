@@ -224,13 +224,13 @@ def _evidence(event: EventIdentity, flow: Flow, facts: AnomalyFacts) -> Evidence
     source = _endpoint(event.source_address, flow.source, flow.source_port)
     destination = _endpoint(event.destination_address, flow.destination, flow.destination_port)
     resources = tuple(_resource(*entity) for entity in event.entities.items() if entity[1])
-    named = source or destination or resources
     return Evidence(
         src_endpoint=source,
         dst_endpoint=destination,
         connection_info=_connection(flow, facts.record_id) if source and destination else None,
         resources=resources or None,
-        data=None if named else {feature.name: feature.observed for feature in facts.features},
+        # OCSF wants one of these or an endpoint in every evidence; resources alone do not do.
+        data=None if source or destination else {f.name: f.observed for f in facts.features},
     )
 
 

@@ -150,7 +150,7 @@ class Resource(_Object):
 
 
 class Evidence(_Object):
-    """What the event says of itself; `data` holds the features where it names no entity."""
+    """What the event says of itself; `data` holds the features where it names no endpoint."""
 
     src_endpoint: Endpoint | None = None
     dst_endpoint: Endpoint | None = None

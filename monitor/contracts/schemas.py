@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
 
 from monitor.contracts.dead_letter import DeadLetterHeaders
 from monitor.contracts.manifest import Manifest
@@ -22,6 +22,13 @@ CONTRACTS: Registry = {
     "bundle-manifest": Manifest,
     "dead-letter-headers": DeadLetterHeaders,
 }
+
+
+class _Untitled(GenerateJsonSchema):
+    """Without the titles that pydantic makes of the names: they repeat them."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        return False
 
 
 def write_schemas(directory: Path, registry: Registry = CONTRACTS) -> list[Path]:
@@ -63,8 +70,10 @@ def _files(directory: Path, registry: Registry) -> dict[Path, bytes]:
 
 
 def _schema(model: type[BaseModel]) -> bytes:
-    schema: dict[str, Any] = {"$schema": JSON_SCHEMA_DIALECT, **model.model_json_schema()}
-    return (json.dumps(schema, indent=2, ensure_ascii=False) + "\n").encode()
+    schema = model.model_json_schema(schema_generator=_Untitled)
+    return (
+        json.dumps({"$schema": JSON_SCHEMA_DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n"
+    ).encode()
 
 
 def _content(path: Path) -> bytes | None:

@@ -10,6 +10,7 @@ MAX_TEXT = 256
 """Characters of any one string that came from outside; longer ones end in an ellipsis."""
 
 MAX_INT = 2**63 - 1
+LARGEST_IN_FULL = 1e15
 
 FeatureValue = bool | int | float | str | None
 
@@ -46,18 +47,19 @@ def plain(value: Any) -> FeatureValue:
     return clean(value) if isinstance(value, str) else f"({type(value).__name__})"
 
 
-def shown(value: FeatureValue, digits: int = 6) -> str:
-    """A value for people: whole numbers in full, others with this many significant digits."""
+def shown(value: FeatureValue, digits: int | None = None) -> str:
+    """A value for people; `digits` are significant ones, by default whole numbers come in full."""
     if value is None:
         return "absent"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return value
-    if isinstance(value, float):
-        rounded = float(f"{value:.{digits}g}")
-        return str(int(rounded)) if rounded.is_integer() and abs(rounded) < 1e15 else repr(rounded)
-    return str(value)
+    if digits is None and float(value).is_integer() and abs(value) < LARGEST_IN_FULL:
+        return str(int(value))
+    rounded = float(f"{float(value):.{digits or 6}g}")
+    whole = rounded.is_integer() and abs(rounded) < LARGEST_IN_FULL
+    return str(int(rounded)) if whole else repr(rounded)
 
 
 def _escape(character: str) -> str:
@@ -68,4 +70,4 @@ def _large(value: int) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(sys.float_info.max, value)
+        return sys.float_info.max if value > 0 else -sys.float_info.max
