@@ -12,9 +12,7 @@ import pytest
 from tests.deploy import catalogue
 from tests.support import tools
 
-DASHBOARDS = sorted(
-    (Path(__file__).parents[2] / "deploy/grafana/dashboards").glob("*.json"),
-)
+DASHBOARDS = sorted((Path(__file__).parents[2] / "deploy/grafana/dashboards").glob("*.json"))
 OF_GRAFANA = {"$__rate_interval": "5m", "$__range": "3h"}
 
 
