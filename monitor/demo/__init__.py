@@ -1,0 +1,1 @@
+"""The guided run: an embedded broker, real sample traffic and the daemon, from one command."""
