@@ -13,7 +13,7 @@ import pytest
 from monitor.demo.broker import EmbeddedBroker
 from tests.support import secured
 from tests.support.brokers import Broker
-from tests.support.kafka_server import KafkaServer, KafkaUnavailable, version
+from tests.support.kafka_server import KafkaMissingError, KafkaServer, version
 
 _BROKER_USED = pytest.StashKey[str]()
 _WHY_NO_KAFKA = pytest.StashKey[str]()
@@ -26,7 +26,7 @@ def kafka_broker(
     """The broker of the session: use topics and groups with fresh names on it."""
     try:
         server = KafkaServer(tmp_path_factory.mktemp("kafka"))
-    except KafkaUnavailable as reason:
+    except KafkaMissingError as reason:
         if os.environ.get("CI"):
             pytest.fail(f"Apache Kafka must be there in CI: {reason}")
         pytestconfig.stash[_WHY_NO_KAFKA] = str(reason)
@@ -56,7 +56,7 @@ def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSer
     """An Apache Kafka with logins, TLS and ACLs: see tests.support.secured for its users."""
     try:
         server = secured.secured_server(tmp_path_factory.mktemp("secured-kafka"))
-    except KafkaUnavailable as reason:
+    except KafkaMissingError as reason:
         pytest.skip(f"needs Apache Kafka: {reason}")
     with server:
         yield server
@@ -82,5 +82,5 @@ def _embedded(config: pytest.Config) -> Iterator[Broker]:
 def _or_skip(folder: Path) -> KafkaServer:
     try:
         return KafkaServer(folder)
-    except KafkaUnavailable as reason:
+    except KafkaMissingError as reason:
         pytest.skip(f"needs Apache Kafka: {reason}")

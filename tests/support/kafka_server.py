@@ -59,7 +59,7 @@ _PROPERTIES = {
 }
 
 
-class KafkaUnavailable(Exception):
+class KafkaMissingError(Exception):
     """Apache Kafka cannot be had on this machine."""
 
 
@@ -67,7 +67,7 @@ class KafkaServer:
     """One broker and controller in one process, with its data in `folder`.
 
     `listeners` maps a listener's name to its security protocol; the first also serves the broker
-    itself, so it needs no login. Ports are chosen once. Raises KafkaUnavailable without jars or
+    itself, so it needs no login. Ports are chosen once. Raises KafkaMissingError without jars or
     Java.
     """
 
@@ -201,11 +201,11 @@ def java() -> str:
     home = os.environ.get("JAVA_HOME")
     program = str(Path(home, "bin/java")) if home else shutil.which("java")
     if program is None or not Path(program).exists():
-        raise KafkaUnavailable("no Java in JAVA_HOME or on PATH")
+        raise KafkaMissingError("no Java in JAVA_HOME or on PATH")
     said = subprocess.run([program, "-version"], capture_output=True, text=True).stderr
     found = re.search(r'version "(\d+)', said)
     if found is None or int(found[1]) < 17:
-        raise KafkaUnavailable(f"Kafka needs Java 17 or newer and {program} is {said.strip()!r}")
+        raise KafkaMissingError(f"Kafka needs Java 17 or newer and {program} is {said.strip()!r}")
     return program
 
 
@@ -214,7 +214,7 @@ def jars() -> Path:
     """The folder with Kafka's jars."""
     if home := os.environ.get("KAFKA_HOME"):
         if not any(Path(home, "libs").glob("kafka_*.jar")):
-            raise KafkaUnavailable(f"KAFKA_HOME={home} holds no libs/kafka_*.jar")
+            raise KafkaMissingError(f"KAFKA_HOME={home} holds no libs/kafka_*.jar")
         return Path(home, "libs")
     folder = CACHE / f"kafka-{KAFKA_VERSION}"
     if not folder.exists():
@@ -232,7 +232,7 @@ def version() -> str:
 def _resolve(target: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise KafkaUnavailable("KAFKA_HOME is not set and there is no Maven (mvn) on PATH")
+        raise KafkaMissingError("KAFKA_HOME is not set and there is no Maven (mvn) on PATH")
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent) as scratch:
         wanted = "".join(
@@ -245,7 +245,7 @@ def _resolve(target: Path) -> None:
         command += ["-DincludeScope=runtime", "-DoutputDirectory=jars"]
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=300)
         if done.returncode:
-            raise KafkaUnavailable(f"Maven cannot resolve it: {done.stdout.strip()[-1000:]}")
+            raise KafkaMissingError(f"Maven cannot resolve it: {done.stdout.strip()[-1000:]}")
         try:
             Path(scratch, "jars").rename(target)
         except OSError:
