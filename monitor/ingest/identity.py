@@ -12,6 +12,7 @@ from monitor.batch import EventIdentity
 from monitor.features import Identity
 
 MAX_PORT = 65_535
+MAX_TEXT = 4096
 _UNITS_PER_SECOND = (1, 1_000, 1_000_000, 1_000_000_000)
 _LATEST_SECONDS = 32_503_680_000
 """The year 3000: a larger number of seconds is taken as a finer unit."""
@@ -29,12 +30,15 @@ class IdentityReader:
 
         def text(path: str | None) -> str | None:
             value = get(path) if path else None
+            if isinstance(value, int) and abs(value) >= 1 << 64:
+                return None
             usable = isinstance(value, (str, int, float)) and value != ""
-            return str(value) if usable else None
+            return str(value)[:MAX_TEXT] if usable else None
 
         def port(path: str | None) -> int | None:
-            value = text(path)
-            return int(value) if value and value.isdecimal() and int(value) <= MAX_PORT else None
+            value = text(path) or ""
+            plausible = value.isdecimal() and len(value) <= len(str(MAX_PORT))
+            return int(value) if plausible and int(value) <= MAX_PORT else None
 
         entities = {label: text(path) for label, path in where.entities.items()}
         return EventIdentity(
@@ -63,12 +67,12 @@ def milliseconds(value: Any) -> int | None:
             return _from_number(float(value))
         except ValueError:
             return _from_iso(value)
-    return _from_number(float(value)) if isinstance(value, (int, float)) else None
+    return _from_number(value) if isinstance(value, (int, float)) else None
 
 
-def _from_number(value: float) -> int | None:
+def _from_number(value: int | float) -> int | None:
     for units in _UNITS_PER_SECOND:
-        if 0 <= value / units < _LATEST_SECONDS:
+        if 0 <= value < _LATEST_SECONDS * units:
             return round(value / units * 1000)
     return None
 

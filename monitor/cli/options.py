@@ -1,0 +1,69 @@
+"""Options that several commands share, and how their text is read."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of the labels: its name, or its position from 1.")
+]
+BenignLabels = Annotated[str, typer.Option(help="Labels that are normal, separated by commas.")]
+FalseAlarmRate = Annotated[
+    float, typer.Option(help="Share of normal vectors that may be alerts, between 0 and 1.")
+]
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Comma-separated words, without the empty ones."""
+    return tuple(word for part in text.split(",") if (word := part.strip()))
+
+
+def parse_widths(text: str) -> tuple[int, ...] | None:
+    """Layer widths from "64,32,8"; None where nothing is given.
+
+    Raises:
+        SettingsError: something is no positive whole number.
+    """
+    words = split_list(text)
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise SettingsError(f"--hidden {text!r}: expected positive whole numbers such as 64,32,8.")
+    return tuple(map(int, words)) or None
+
+
+def check_rate(rate: float, option: str = "--false-alarm-rate") -> float:
+    """A rate strictly between 0 and 1.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if not 0 < rate < 1:
+        raise SettingsError(f"{option} {rate:g}: expected a share between 0 and 1, such as 0.001.")
+    return rate
+
+
+@contextmanager
+def training_progress(console: "Console") -> Iterator[Callable[[int, int, float], None]]:
+    """A progress bar that shows the held-back loss."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps, held-back error {task.fields[loss]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("training", total=None, loss="…")
+
+        def show(step: int, steps: int, loss: float) -> None:
+            bar.update(task, completed=step, total=steps, loss=f"{loss:.4f}")
+
+        yield show
+        bar.update(task, total=bar.tasks[0].completed)

@@ -1,0 +1,69 @@
+"""`monitor train`: a file of normal traffic becomes a bundle and a report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.cli.options import BenignLabels, FalseAlarmRate, LabelColumn, split_list
+
+
+def train(
+    file: Annotated[Path, typer.Argument(help="CSV, Zeek TSV, Parquet or JSON lines; gz or xz.")],
+    spec: Annotated[str, typer.Option(help="Feature spec: a TOML file or preset:NAME.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new bundle.")],
+    label_column: LabelColumn = None,
+    benign: BenignLabels = "",
+    false_alarm_rate: FalseAlarmRate = 0.001,
+    seed: Annotated[int, typer.Option(help="Same seed, same machine: same weights.")] = 0,
+    hidden: Annotated[
+        str, typer.Option(help="Encoder widths, e.g. 64,32,8. Default: from the inputs.")
+    ] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a bundle on normal traffic."""
+    from rich.console import Console
+
+    from monitor.bundle import resolve_device
+    from monitor.cli.options import parse_widths, training_progress
+    from monitor.detect.fit import FitOptions
+    from monitor.features import FeatureSpec
+    from monitor.report import write_training_report
+    from monitor.train import TrainingData
+    from monitor.train import train as run_training
+
+    console = Console(stderr=True)
+
+    def notice(data: TrainingData) -> None:
+        console.print(f"{file.name}: {len(data.values):,} normal vectors", markup=False)
+        console.print(f"  {data.assumption}", markup=False)
+        if data.rejected:
+            console.print(f"  {data.rejected:,} rows are no vectors of the spec", markup=False)
+
+    options = FitOptions(
+        seed=seed,
+        false_alarm_rate=false_alarm_rate,
+        hidden=parse_widths(hidden),
+        device=str(resolve_device(device)),
+    )
+    with training_progress(console) as progress:
+        trained = run_training(
+            file,
+            FeatureSpec.load(spec),
+            output,
+            options,
+            label_column,
+            split_list(benign),
+            progress,
+            notice,
+        )
+    report = output / "report.html"
+    write_training_report(trained, report)
+    facts = trained.manifest
+    console.print(
+        f"bundle {facts.bundle_id} in {output}: threshold {facts.calibration.threshold:.4f} for a "
+        f"false-alarm rate of {facts.calibration.false_alarm_rate:g}, trained in "
+        f"{facts.training.seconds:.1f} s (seed {facts.training.seed}); report: {report}",
+        markup=False,
+        soft_wrap=True,
+    )
