@@ -1,0 +1,148 @@
+"""Cells of a table's column become numbers, whole columns at a time.
+
+The rules are those of JSON records, so that a file and the stream that replays it give the same
+vectors; only what text has to be read more leniently for is added: `1`, `T` and `yes` are true.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from monitor.batch import Vector64
+from monitor.ingest.json_codec import FLOAT32_MAX
+
+NUMBER = r"(?i)^[+-]?(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|nan|inf|infinity)$"
+"""What a text cell has to look like to be a number, finite or not."""
+
+TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
+
+
+class Fault(IntEnum):
+    """What is wrong with a cell, in the order in which the JSON codec would come upon it."""
+
+    NONE = 0
+    NOT_FINITE = 1
+    MISSING = 2
+    WRONG_TYPE = 3
+    OUT_OF_RANGE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A converted column.
+
+    Attributes:
+        values: (n,) float64; 0 where there is a fault.
+        faults: (n,) uint8 of `Fault`, or None where every cell is good.
+    """
+
+    values: Vector64
+    faults: NDArray[np.uint8] | None = None
+
+
+def numbers(column: pa.Array) -> Cells:
+    """Numbers in natural units."""
+    wrong = np.zeros(len(column), dtype=bool)
+    if pa.types.is_string(column.type):
+        parsed, wrong = _parse_numbers(column)
+    elif _is_number(column.type):
+        parsed = column.cast(pa.float64())
+    else:
+        parsed, wrong = pa.nulls(len(column), pa.float64()), mask(column.is_valid())
+    values = parsed.fill_null(0.0).to_numpy(zero_copy_only=False)
+    faults = np.zeros(len(column), dtype=np.uint8)
+    faults[np.abs(values) > FLOAT32_MAX] = Fault.OUT_OF_RANGE
+    faults[~np.isfinite(values)] = Fault.NOT_FINITE
+    if column.null_count:
+        faults[mask(column.is_null())] = Fault.MISSING
+    faults[wrong] = Fault.WRONG_TYPE
+    return _clean(values, faults)
+
+
+def booleans(column: pa.Array) -> Cells:
+    """0 and 1."""
+    return _by_value(column, lambda text: boolean(text))
+
+
+def categories(column: pa.Array, encode: Callable[[str], int]) -> Cells:
+    """Codes of the cells' texts."""
+    return _by_value(column, encode)
+
+
+def boolean(text: str) -> int | None:
+    """1 for a word that means true, 0 for false, None for any other."""
+    word = text.lower()
+    return 1 if word in TRUE_WORDS else 0 if word in FALSE_WORDS else None
+
+
+def texts(column: pa.Array) -> pa.DictionaryArray:
+    """Cells of any type as the text that vocabularies hold, each different one once.
+
+    The texts stand in order of first appearance. Numbers and booleans are written as the JSON codec
+    writes them: 80.0 as `80`.
+    """
+    if not pa.types.is_string(column.type):
+        column = _as_text(column)
+    return column.dictionary_encode()
+
+
+def mask(array: pa.Array) -> NDArray[np.bool_]:
+    """An arrow boolean array to numpy, null as False."""
+    dense: NDArray[np.bool_] = array.fill_null(False).to_numpy(zero_copy_only=False)
+    return dense
+
+
+def _by_value(column: pa.Array, convert: Callable[[str], int | None]) -> Cells:
+    """Convert each different text once."""
+    encoded = texts(column)
+    converted = [convert(text) for text in encoded.dictionary.to_pylist()]
+    # One more entry than there are texts: what null cells point to.
+    by_code = np.array([0 if code is None else code for code in [*converted, 0]], dtype=np.float64)
+    fault_by_code = np.array(
+        [Fault.WRONG_TYPE if c is None else Fault.NONE for c in converted] + [Fault.MISSING],
+        dtype=np.uint8,
+    )
+    codes = encoded.indices.fill_null(len(converted)).to_numpy(zero_copy_only=False)
+    return _clean(by_code[codes], fault_by_code[codes])
+
+
+def _clean(values: Vector64, faults: NDArray[np.uint8]) -> Cells:
+    if not faults.any():
+        return Cells(values)
+    return Cells(np.where(faults == Fault.NONE, values, 0.0), faults)
+
+
+def _parse_numbers(column: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Text to float64, and which cells are no number; the common case is one cast."""
+    try:
+        return column.cast(pa.float64()), np.zeros(len(column), dtype=bool)
+    except pa.ArrowInvalid:
+        looks_right = pc.match_substring_regex(column, NUMBER)
+        kept = pc.if_else(looks_right, column, pa.scalar(None, pa.string()))
+        return kept.cast(pa.float64()), mask(pc.invert(looks_right))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return any(is_kind(kind) for is_kind in (types.is_integer, types.is_floating, types.is_decimal))
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    types = pa.types
+    if types.is_floating(column.type) or types.is_decimal(column.type):
+        return pa.array([_number_text(value) for value in column.to_pylist()], pa.string())
+    return column.cast(pa.string())
+
+
+def _number_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    number = float(value)
+    return str(int(number)) if number.is_integer() else str(number)
