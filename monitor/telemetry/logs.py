@@ -1,0 +1,61 @@
+"""Logs on standard error: a line for people on a terminal, else a JSON object a line.
+
+configure_logs(LogSettings())
+structlog.get_logger().info("ready", broker="127.0.0.1:9092")
+"""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+from monitor.config import LogSettings
+
+
+def configure_logs(settings: LogSettings) -> None:
+    """Send all logs, ours and the libraries', through one formatter."""
+    human = settings.format == "human" or (settings.format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=not human),
+    ]
+    render: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        if human
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    handler.addFilter(_Quiet(debug=settings.level == "debug"))
+    logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
+
+
+class _Quiet(logging.Filter):
+    """Drops the Kafka client's running commentary, except when debugging.
+
+    While a broker is away it logs several errors a second; the monitor itself says once that the
+    broker went and once that it is back. What comes with a traceback is a defect, and is shown.
+    """
+
+    def __init__(self, debug: bool) -> None:
+        super().__init__()
+        self._debug = debug
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._debug or not record.name.startswith("kafka") or record.exc_info is not None

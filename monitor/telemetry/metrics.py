@@ -1,0 +1,200 @@
+"""Every metric of the monitor, in one place and in a registry of its own.
+
+    metrics = Metrics()
+    metrics.batch_vectors.observe(4096)
+    metrics.reconstruction_error.observe(errors)     # thousands of values at once
+
+What comes in thousands is counted with numpy; nothing here runs once per vector.
+"""
+
+from collections.abc import Iterator
+from threading import Lock
+
+import numpy as np
+from numpy.typing import ArrayLike
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from monitor.contracts.ocsf import Severity
+from monitor.reasons import Reason
+
+OUTCOMES = ("scored", "dead_letter", "not_selected")
+STAGES = ("poll", "decode", "score", "publish", "commit")
+RECENT_VECTORS = 10_000
+"""Memory of the anomaly ratio: a vector this many vectors ago weighs 1/e of the newest."""
+
+_ERRORS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10)
+_VECTORS = tuple(4**k for k in range(9))
+_STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_LATENCY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+
+class Metrics:
+    """The catalogue: one attribute a metric."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        registry = self.registry = CollectorRegistry()
+        self.vectors = Counter(
+            "anomaly_monitor_vectors",
+            "Records dealt with: scored, dead-lettered, or passed over because the spec's select "
+            "does not choose them.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.alerts = Counter(
+            "anomaly_monitor_alerts", "Alerts acknowledged.", ["severity"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "anomaly_monitor_dead_letters",
+            "Dead letters acknowledged, by the reason that their header gives.",
+            ["reason"],
+            registry=registry,
+        )
+        self.reconstruction_error = ArrayHistogram(
+            "anomaly_monitor_reconstruction_error",
+            "Reconstruction errors of the vectors scored.",
+            _ERRORS,
+            registry,
+        )
+        self.threshold = Gauge(
+            "anomaly_monitor_threshold",
+            "Reconstruction error above which a vector is anomalous.",
+            registry=registry,
+        )
+        self.false_alarm_rate_target = Gauge(
+            "anomaly_monitor_false_alarm_rate_target",
+            "Share of normal vectors that the threshold lets be anomalous.",
+            registry=registry,
+        )
+        self.recent = RecentShare(RECENT_VECTORS)
+        Gauge(
+            "anomaly_monitor_anomaly_ratio",
+            "Share of recent vectors over the threshold; weights fall to 1/e over "
+            f"{RECENT_VECTORS} vectors.",
+            registry=registry,
+        ).set_function(lambda: self.recent.share)
+        self.batch_vectors = Histogram(
+            "anomaly_monitor_batch_vectors",
+            "Records in a micro-batch.",
+            buckets=_VECTORS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "anomaly_monitor_stage_seconds",
+            "Time that a micro-batch spent in a stage.",
+            ["stage"],
+            buckets=_STAGE_SECONDS,
+            registry=registry,
+        )
+        self.detection_latency_seconds = ArrayHistogram(
+            "anomaly_monitor_detection_latency_seconds",
+            "From a record's timestamp to its alert's acknowledgement or, without an alert, until "
+            "its offset is handed over for commit.",
+            _LATENCY_SECONDS,
+            registry,
+        )
+        self.consumer_lag_records = Gauge(
+            "anomaly_monitor_consumer_lag_records",
+            "Records in the partition that are not dealt with yet; assigned partitions only.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.offset_resets = Counter(
+            "anomaly_monitor_offset_resets",
+            "Times a position was out of range (records expired unread, or the topic was made "
+            "anew) and was reset as auto_offset_reset says.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.rebalances = Counter(
+            "anomaly_monitor_rebalances", "Times partitions were assigned.", registry=registry
+        )
+        self.bundle = Info("anomaly_monitor_bundle", "What scores, and where.", registry=registry)
+        self.broker_connected = Gauge(
+            "anomaly_monitor_broker_connected",
+            "Whether the group's coordinator is connected.",
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "anomaly_monitor_ready",
+            "Whether bundle, broker and group are in order.",
+            registry=registry,
+        )
+        self._start_at_zero()
+        ProcessCollector(registry=registry)
+
+    def _start_at_zero(self) -> None:
+        """A series that exists from the start lets Prometheus see its first increase."""
+        for counter, values in (
+            (self.vectors, OUTCOMES),
+            (self.alerts, [severity.caption.lower() for severity in Severity]),
+            (self.dead_letters, list(Reason)),
+            (self.stage_seconds, STAGES),
+        ):
+            for value in values:
+                counter.labels(value)
+
+
+class ArrayHistogram(Collector):
+    """A Prometheus histogram that takes arrays."""
+
+    def __init__(
+        self, name: str, documentation: str, buckets: tuple[float, ...], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._documentation = name, documentation
+        self._bounds = np.array(buckets, dtype=np.float64)
+        self._counts = np.zeros(len(buckets) + 1, dtype=np.int64)
+        self._sum = 0.0
+        self._lock = Lock()
+        registry.register(self)
+
+    def observe(self, values: ArrayLike) -> None:
+        """Count an array of any shape; what is not finite counts as beyond the last bound."""
+        x = np.asarray(values, dtype=np.float64).ravel()
+        x = np.where(np.isfinite(x), x, self._bounds[-1] * 2)
+        places = np.searchsorted(self._bounds, x, side="left")
+        counts = np.bincount(places, minlength=len(self._counts))
+        with self._lock:
+            self._counts += counts
+            self._sum += float(x.sum())
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            cumulative, total = np.cumsum(self._counts), self._sum
+        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        family = HistogramMetricFamily(self._name, self._documentation)
+        family.add_metric([], list(zip(bounds, cumulative.tolist(), strict=True)), total)
+        yield family
+
+
+class RecentShare:
+    """The share of recent events that were hits, exponentially weighted by events, not by time.
+
+    It is unbiased from the first event on, and 0 before it.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._hits = self._events = 0.0
+
+    def observe(self, hits: int, events: int) -> None:
+        """Add so many events, of which so many were hits."""
+        decay = float(np.exp(-events / self._memory))
+        self._hits = self._hits * decay + hits
+        self._events = self._events * decay + events
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return self._hits / self._events if self._events else 0.0
