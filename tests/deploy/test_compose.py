@@ -3,12 +3,13 @@
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from monitor.config_sources import load_settings
 
 COMPOSE = Path(__file__).parents[2] / "deploy/compose"
 SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
@@ -53,10 +54,10 @@ def test_copied_files_are_let_through_to_the_image() -> None:
 
 
 def test_the_topics_of_the_settings_are_created() -> None:
-    kafka = tomllib.loads((COMPOSE / "monitor.toml").read_text())["kafka"]
+    kafka = load_settings(COMPOSE / "monitor.toml").settings.kafka
     created = re.findall(r"--topic (\S+)", SERVICES["topics"]["command"][-1])
     assert sorted(created) == sorted(
-        [*kafka["input_topics"], kafka["alert_topic"], kafka["dead_letter_topic"]]
+        [*kafka.input_topics, kafka.alert_topic, kafka.dead_letter_topic]
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config_sources import load_settings
 from tests.support import tools
 
 SYSTEMD = Path(__file__).parents[2] / "deploy/systemd"
@@ -53,6 +54,25 @@ def test_settings_that_are_wrong_do_not_make_it_restart_for_ever() -> None:
 
 def test_systemd_waits_longer_than_the_monitor_takes_to_drain() -> None:
     assert int(value("TimeoutStopSec")) > 10
+
+
+def test_the_settings_are_the_monitors() -> None:
+    settings = load_settings(SYSTEMD / "monitor.toml").settings
+    assert settings.kafka.security_protocol == "PLAINTEXT"
+
+
+def test_the_settings_that_are_commented_out_are_the_monitors(tmp_path: Path) -> None:
+    secured = re.sub(
+        r"^#(?=\w+ = )", "", (SYSTEMD / "monitor.toml").read_text(), flags=re.MULTILINE
+    )
+    for name in ("ssl_cafile", "sasl_password_file"):  # files that this machine need not have
+        here = tmp_path / name
+        here.write_text("geheim")
+        secured = re.sub(rf'(?<={name} = )".*?"', f'"{here}"', secured)
+    file = tmp_path / "monitor.toml"
+    file.write_text(secured)
+    kafka = load_settings(file).settings.kafka
+    assert (kafka.security_protocol, kafka.password()) == ("SASL_SSL", "geheim")
 
 
 def test_the_settings_name_the_password_where_the_unit_puts_it() -> None:
