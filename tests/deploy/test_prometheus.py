@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
+from monitor.telemetry.metrics import Metrics
 from tests.deploy import catalogue
 from tests.support import tools
 
@@ -29,6 +31,14 @@ def promtool(*arguments: str | Path) -> None:
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda path: path.parent.name)
 def test_the_configuration_is_valid(configuration: Path) -> None:
     promtool("check", "config", configuration)
+
+
+def test_the_metrics_are_named_as_prometheus_would_have_them() -> None:
+    scraped = generate_latest(Metrics().registry)
+    checked = subprocess.run(
+        [tools.promtool(), "check", "metrics"], input=scraped, capture_output=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_rules_are_valid() -> None:
