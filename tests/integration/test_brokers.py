@@ -61,7 +61,15 @@ def test_a_user_reads_only_what_has_been_granted(
 def test_a_wrong_password_is_refused(secured_kafka: KafkaServer) -> None:
     admin = secured.log_in(secured_kafka, "admin")
     with pytest.raises(KafkaError):
-        admin.admin(sasl_plain_password="wrong", request_timeout_ms=5000)
+        admin.admin(sasl_plain_password="wrong", bootstrap_timeout_ms=1000)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_token_logs_its_subject_in(secured_kafka: KafkaServer, tls: bool) -> None:
+    topic = secured.over_tls(secured_kafka).create_topic()
+    admin = secured.log_in(secured_kafka, "admin", mechanism="OAUTHBEARER", tls=tls)
+    admin.produce(topic, b"allowed")
+    assert [record.value for record in admin.consume_all(topic)] == [b"allowed"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
@@ -90,7 +98,8 @@ def _read_in_group(broker: Broker, topic: str, group: str, count: int) -> list[b
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             max_poll_records=1,
-            session_timeout_ms=6000,
+            session_timeout_ms=1500,
+            heartbeat_interval_ms=300,
         ),
     )
     values: list[bytes] = []

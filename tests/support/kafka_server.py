@@ -9,8 +9,10 @@ JAVA_HOME or PATH.
 """
 
 import os
+import random
 import re
 import shutil
+import socket
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
@@ -22,7 +24,7 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import Self
 
-from monitor.demo.broker import answers, die_with_parent, free_port
+from monitor.demo.broker import answers, die_with_parent
 
 KAFKA_VERSION = "4.3.1"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anomaly-monitor"
@@ -82,7 +84,7 @@ class KafkaServer:
     ) -> None:
         self.folder = folder
         self._listeners = dict(listeners or {"PLAINTEXT": "PLAINTEXT"})
-        self._ports = {name: free_port() for name in [*self._listeners, "CONTROLLER"]}
+        self._ports = {name: _lasting_port() for name in [*self._listeners, "CONTROLLER"]}
         self._properties = dict(properties or {})
         self._format_arguments = format_arguments
         self._java = [java(), "-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", *java_options]
@@ -227,6 +229,22 @@ def version() -> str:
     """The version of Kafka that the jars say."""
     [jar] = jars().glob("kafka-clients-*.jar")
     return jar.stem.removeprefix("kafka-clients-")
+
+
+def _lasting_port() -> int:
+    """A free port that nobody is given while the server that owns it is down.
+
+    It lies below the range that the system hands out: a client that tries to reconnect could
+    otherwise be given the very port that it calls, connect to itself and keep the server out.
+    """
+    while True:
+        port = random.randrange(15000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def _resolve(target: Path) -> None:

@@ -4,11 +4,15 @@ Users of SECRETS log in with PLAIN, SCRAM or OAUTHBEARER (unsigned tokens); `adm
 everything, `nobody` has no rights until a test grants some.
 """
 
+import json
 import subprocess
+from base64 import urlsafe_b64encode
 from pathlib import Path
+from time import time
 from typing import Any
 
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from tests.support.brokers import Broker
 from tests.support.kafka_server import KafkaServer
@@ -48,17 +52,37 @@ def secured_server(folder: Path) -> KafkaServer:
 def log_in(
     server: KafkaServer, user: str, *, mechanism: str = "PLAIN", tls: bool = False
 ) -> Broker:
-    """The server as this user sees it, through a PLAIN or SCRAM login."""
+    """The server as this user sees it, logged in by PLAIN, SCRAM or OAUTHBEARER."""
     security: dict[str, Any] = {
         "security_protocol": "SASL_SSL" if tls else "SASL_PLAINTEXT",
         "sasl_mechanism": mechanism,
-        "sasl_plain_username": user,
-        "sasl_plain_password": SECRETS[user],
     }
+    if mechanism == "OAUTHBEARER":
+        security["sasl_oauth_token_provider"] = UnsignedTokens(user)
+    else:
+        security |= {"sasl_plain_username": user, "sasl_plain_password": SECRETS[user]}
     if tls:
         security["ssl_cafile"] = str(certificate(server))
     address = server.address("TLSLOGIN" if tls else "LOGIN")
     return Broker(f"Apache Kafka as {user}", address, security, server)
+
+
+class UnsignedTokens(AbstractTokenProvider):  # type: ignore[misc]
+    """Gives kafka-python the tokens of a user."""
+
+    def __init__(self, user: str) -> None:
+        self._user = user
+
+    def token(self) -> str:
+        return unsigned_token(self._user)
+
+
+def unsigned_token(user: str, lifetime_s: float = 3600.0) -> str:
+    """A token that the server's OAUTHBEARER logins take for this user."""
+    now = time()
+    claims = {"sub": user, "iat": now, "exp": now + lifetime_s}
+    parts = (json.dumps(part).encode() for part in ({"alg": "none"}, claims))
+    return ".".join(urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
 
 
 def over_tls(server: KafkaServer) -> Broker:
