@@ -1,7 +1,8 @@
 """The brokers that the tests share.
 
 `kafka_broker` is Apache Kafka, or the embedded broker where Kafka cannot be had; the summary says
-which. `kafka_server` is an Apache Kafka for one test alone, to be killed and restarted.
+which. `kafka_server` is an Apache Kafka for one test alone, to be killed and restarted, and
+`secured_kafka` one with logins, TLS and ACLs; without Kafka their tests are skipped, in CI failed.
 """
 
 import os
@@ -11,30 +12,42 @@ from pathlib import Path
 import pytest
 
 from monitor.demo.broker import EmbeddedBroker
+from tests.support import kafka_server as apache_kafka
 from tests.support import secured
 from tests.support.brokers import Broker
-from tests.support.kafka_server import KafkaMissingError, KafkaServer, version
+from tests.support.kafka_server import KafkaMissingError, KafkaServer
 
 _BROKER_USED = pytest.StashKey[str]()
 _WHY_NO_KAFKA = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
+def why_no_kafka(pytestconfig: pytest.Config) -> str | None:
+    """Why Apache Kafka cannot be had here; None where it can. Not having it fails in CI."""
+    try:
+        apache_kafka.java()
+        used = f"Apache Kafka {apache_kafka.version()}"
+    except KafkaMissingError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"Apache Kafka must be there in CI: {error}")
+        pytestconfig.stash[_WHY_NO_KAFKA] = str(error)
+        pytestconfig.stash[_BROKER_USED] = "the embedded broker (Tansu)"
+        return str(error)
+    pytestconfig.stash[_BROKER_USED] = used
+    return None
+
+
+@pytest.fixture(scope="session")
 def kafka_broker(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+    why_no_kafka: str | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Broker]:
     """The broker of the session: use topics and groups with fresh names on it."""
-    try:
-        server = KafkaServer(tmp_path_factory.mktemp("kafka"))
-    except KafkaMissingError as reason:
-        if os.environ.get("CI"):
-            pytest.fail(f"Apache Kafka must be there in CI: {reason}")
-        pytestconfig.stash[_WHY_NO_KAFKA] = str(reason)
-        yield from _embedded(pytestconfig)
+    if why_no_kafka:
+        with EmbeddedBroker() as embedded:
+            yield Broker("the embedded broker", embedded.bootstrap_servers)
         return
-    pytestconfig.stash[_BROKER_USED] = f"Apache Kafka {version()}"
-    with server:
-        yield Broker(f"Apache Kafka {version()}", server.bootstrap_servers, server=server)
+    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+        yield Broker("Apache Kafka", server.bootstrap_servers, server=server)
 
 
 @pytest.fixture(scope="session")
@@ -45,20 +58,22 @@ def embedded_broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def kafka_server(tmp_path: Path) -> Iterator[KafkaServer]:
+def kafka_server(why_no_kafka: str | None, tmp_path: Path) -> Iterator[KafkaServer]:
     """An Apache Kafka of the test's own, running."""
-    with _or_skip(tmp_path / "kafka") as server:
+    if why_no_kafka:
+        pytest.skip(f"needs Apache Kafka: {why_no_kafka}")
+    with KafkaServer(tmp_path / "kafka") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """An Apache Kafka with logins, TLS and ACLs: see tests.support.secured for its users."""
-    try:
-        server = secured.secured_server(tmp_path_factory.mktemp("secured-kafka"))
-    except KafkaMissingError as reason:
-        pytest.skip(f"needs Apache Kafka: {reason}")
-    with server:
+def secured_kafka(
+    why_no_kafka: str | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KafkaServer]:
+    """An Apache Kafka with logins, TLS and ACLs: tests.support.secured logs its users in."""
+    if why_no_kafka:
+        pytest.skip(f"needs Apache Kafka: {why_no_kafka}")
+    with secured.secured_server(tmp_path_factory.mktemp("secured-kafka")) as server:
         yield server
 
 
@@ -71,16 +86,3 @@ def pytest_terminal_summary(
         terminalreporter.line(f"rights were skipped: {reason}")
     if used := config.stash.get(_BROKER_USED, None):
         terminalreporter.line(f"broker of the integration tests: {used}")
-
-
-def _embedded(config: pytest.Config) -> Iterator[Broker]:
-    config.stash[_BROKER_USED] = "the embedded broker (Tansu)"
-    with EmbeddedBroker() as embedded:
-        yield Broker("the embedded broker", embedded.bootstrap_servers)
-
-
-def _or_skip(folder: Path) -> KafkaServer:
-    try:
-        return KafkaServer(folder)
-    except KafkaMissingError as reason:
-        pytest.skip(f"needs Apache Kafka: {reason}")

@@ -261,7 +261,7 @@ def _resolve(target: Path) -> None:
         Path(scratch, "pom.xml").write_text(_POM.format(dependencies=wanted))
         command = [maven, "--batch-mode", "--quiet", "dependency:copy-dependencies"]
         command += ["-DincludeScope=runtime", "-DoutputDirectory=jars"]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=150)
         if done.returncode:
             raise KafkaMissingError(f"Maven cannot resolve it: {done.stdout.strip()[-1000:]}")
         try:
