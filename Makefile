@@ -73,7 +73,7 @@ PIP_INSTALL := PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAINT=$(PINS) \
 ifdef TORCH_INDEX
 SIZE := about 0.4 GB to download with a CPU build of torch, more with another
 else ifeq ($(shell uname -s),Linux)
-SIZE := about 2.9 GB to download and 4.7 GB on disk, as torch brings CUDA; \
+SIZE := about 2.9 GB to download and 5.8 GB on disk, as torch brings CUDA; \
 	TORCH_INDEX=URL takes a smaller build from elsewhere
 else
 SIZE := about 0.4 GB to download
