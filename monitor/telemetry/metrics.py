@@ -7,7 +7,8 @@
 What comes in thousands is counted with numpy; nothing here runs once per vector.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from threading import Lock
 
 import numpy as np
@@ -133,6 +134,12 @@ class Metrics:
         )
         self._start_at_zero()
         ProcessCollector(registry=registry)
+
+    def forget_lag(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Whoever reads these partitions now tells their lag."""
+        for topic, partition in partitions:
+            with suppress(KeyError):
+                self.consumer_lag_records.remove(topic, str(partition))
 
     def _start_at_zero(self) -> None:
         """A series that exists from the start lets Prometheus see its first increase."""

@@ -1,0 +1,90 @@
+"""What is fetched and not yet taken: a micro-batch that grows, and a short queue of full ones.
+
+The source's thread fills it and waits while it is full; the scoring thread takes from it; a
+rebalance takes out what is no longer ours.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from threading import Condition
+
+from monitor.batch import MicroBatch, Partition, Record
+from monitor.stream.ledger import Ledger
+
+
+class Backlog:
+    """At most `capacity` micro-batches, in order; each is entered in the ledger when it is full."""
+
+    def __init__(self, ledger: Ledger, capacity: int) -> None:
+        self._ledger, self._capacity = ledger, capacity
+        self._queue: deque[MicroBatch] = deque()
+        self._records: list[Record] = []
+        self._next_offsets: dict[Partition, int] = {}
+        self._changed = Condition()
+        self._closed = False
+
+    def add(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
+        """Add records to the growing micro-batch."""
+        for partition, records in polled.items():
+            self._records += records
+            self._next_offsets[Partition(*partition)] = records[-1].offset + 1
+
+    def seal(self) -> None:
+        """End the growing micro-batch and put it in the queue, if it holds anything."""
+        with self._changed:
+            if self._records:
+                batch = MicroBatch(self._records, self._next_offsets)
+                self._records, self._next_offsets = [], {}
+                self._ledger.hand_out(batch.records, batch.next_offsets)
+                self._queue.append(batch)
+                self._changed.notify_all()
+
+    def take(self, timeout_s: float) -> MicroBatch | None:
+        """The oldest micro-batch, or None when there is none within the time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed, timeout_s)
+            if not self._queue:
+                return None
+            self._changed.notify_all()
+            return self._queue.popleft()
+
+    def full_for(self, timeout_s: float) -> bool:
+        """Whether the queue is full and stays so for this long."""
+        return not self._wait(lambda: len(self._queue) < self._capacity, timeout_s)
+
+    def pause(self, timeout_s: float) -> None:
+        """Wait, unless it is closed meanwhile."""
+        self._wait(lambda: False, timeout_s)
+
+    def drop(self, partitions: Collection[Partition]) -> None:
+        """Forget the records of these."""
+        with self._changed:
+            self._records = [r for r in self._records if _of(r) not in partitions]
+            self._next_offsets = _without(self._next_offsets, partitions)
+            batches, self._queue = self._queue, deque()
+            for batch in batches:
+                self._ledger.take_back(r for r in batch.records if _of(r) in partitions)
+                kept = [r for r in batch.records if _of(r) not in partitions]
+                if kept:
+                    self._queue.append(MicroBatch(kept, _without(batch.next_offsets, partitions)))
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: condition() or self._closed, timeout_s)
+
+
+def _of(record: Record) -> Partition:
+    return Partition(record.topic, record.partition)
+
+
+def _without(
+    offsets: Mapping[Partition, int], partitions: Collection[Partition]
+) -> dict[Partition, int]:
+    return {p: offset for p, offset in offsets.items() if p not in partitions}

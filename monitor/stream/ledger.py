@@ -1,0 +1,107 @@
+"""Which offsets may be committed: bookkeeping for the partitions that are assigned.
+
+An acknowledgement counts only for records handed out since their partition was assigned. One that
+comes late, after a revocation, is thus ignored even when the partition has come back since.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+from monitor.batch import Partition, Record
+from monitor.stream.contracts import Offsets
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Offsets to go on from; -1 where there is none yet since the assignment."""
+
+    first: int = -1
+    handed_out: int = -1
+    acknowledged: int = -1
+    committed: int = -1
+
+    @property
+    def settled(self) -> int:
+        return max(self.acknowledged, self.first)
+
+    @property
+    def in_flight(self) -> bool:
+        return self.settled < self.handed_out
+
+
+class Ledger:
+    """Progress of each assigned partition; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[Partition, _Progress] = {}
+        self._lock = Lock()
+
+    def assign(self, partitions: Iterable[Partition]) -> None:
+        """These are ours from now on, with nothing handed out."""
+        with self._lock:
+            self._partitions |= {partition: _Progress() for partition in partitions}
+
+    def revoke(self, partitions: Iterable[Partition]) -> None:
+        """These are no longer ours; what becomes of their records is no more our concern."""
+        with self._lock:
+            for partition in partitions:
+                self._partitions.pop(partition, None)
+
+    def hand_out(self, records: Iterable[Record], next_offsets: Offsets) -> None:
+        """These records go to whoever deals with them."""
+        first: dict[Partition, int] = {}
+        for record in records:
+            first.setdefault(Partition(record.topic, record.partition), record.offset)
+        with self._lock:
+            for partition, offset in next_offsets.items():
+                if progress := self._partitions.get(partition):
+                    if progress.first < 0:
+                        progress.first = first[partition]
+                    progress.handed_out = offset
+
+    def take_back(self, records: Iterable[Record]) -> None:
+        """These records, the last handed out of their partitions, will not be dealt with."""
+        with self._lock:
+            for record in records:
+                if progress := self._partitions.get(Partition(record.topic, record.partition)):
+                    progress.handed_out = min(progress.handed_out, record.offset)
+
+    def acknowledge(self, next_offsets: Offsets) -> None:
+        """Everything before these offsets is dealt with."""
+        with self._lock:
+            for partition, offset in next_offsets.items():
+                progress = self._partitions.get(partition)
+                if progress and max(progress.first, 0) < offset <= progress.handed_out:
+                    progress.acknowledged = max(progress.acknowledged, offset)
+
+    def to_commit(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
+        """What is acknowledged and not committed yet, of these partitions or of all."""
+        with self._lock:
+            return {
+                partition: progress.acknowledged
+                for partition, progress in self._partitions.items()
+                if progress.acknowledged > progress.committed
+                and (partitions is None or partition in partitions)
+            }
+
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """The broker has these offsets."""
+        with self._lock:
+            for partition, offset in offsets.items():
+                if progress := self._partitions.get(partition):
+                    progress.committed = max(progress.committed, offset)
+
+    def in_flight(self, partitions: Collection[Partition]) -> bool:
+        """Whether records of any of these are handed out and not acknowledged."""
+        with self._lock:
+            progress = (self._partitions.get(partition) for partition in partitions)
+            return any(p.in_flight for p in progress if p)
+
+    def settled(self) -> dict[Partition, int | None]:
+        """For each partition the offset to go on from; None where nothing is in flight."""
+        with self._lock:
+            return {
+                partition: progress.settled if progress.in_flight else None
+                for partition, progress in self._partitions.items()
+            }

@@ -1,0 +1,293 @@
+"""The source on a real broker: what it hands out, what it commits, and what it survives."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import structlog
+from kafka import TopicPartition
+
+from monitor.batch import MicroBatch, Partition
+from monitor.config import BatchSettings, KafkaSettings
+from monitor.stream.link import BrokerLink
+from monitor.stream.source import QUEUED_BATCHES, KafkaSource
+from monitor.telemetry.health import Health
+from monitor.telemetry.metrics import Metrics
+from tests.support.brokers import Broker, fresh_name
+from tests.support.kafka_server import KafkaServer
+
+pytestmark = pytest.mark.kafka
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    """Wait for a condition, and give what it gave."""
+    deadline = time.monotonic() + timeout_s
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return result
+
+
+@dataclass
+class Member:
+    """A source, with what it tells."""
+
+    source: KafkaSource
+    metrics: Metrics
+    health: Health
+
+    def take(self, count: int, timeout_s: float = 30.0) -> list[MicroBatch]:
+        """Micro-batches with at least so many records."""
+        batches: list[MicroBatch] = []
+        deadline = time.monotonic() + timeout_s
+        while sum(len(b.records) for b in batches) < count:
+            assert time.monotonic() < deadline, f"only {batches}"
+            if batch := self.source.next(timeout_s=0.2):
+                batches.append(batch)
+        return batches
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    @property
+    def joined(self) -> bool:
+        return self.health.parts["group"] == "ok"
+
+
+@dataclass
+class Group:
+    """Members of one group that read one topic; all of them end with the test."""
+
+    broker: Broker
+    topic: str
+    name: str = field(default_factory=lambda: fresh_name("group"))
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def join(self, max_vectors: int = 100, max_delay_ms: int = 20, **kafka: Any) -> Member:
+        settings = KafkaSettings(
+            bootstrap_servers=self.broker.bootstrap_servers,
+            group_id=self.name,
+            input_topics=(self.topic,),
+            **{"session_timeout_ms": 6000, **kafka},
+        )
+        batch = BatchSettings(max_vectors=max_vectors, max_delay_ms=max_delay_ms)
+        metrics, health = Metrics(), Health("broker", "group")
+        link = BrokerLink(settings.bootstrap_servers, metrics, health)
+        member = Member(KafkaSource(settings, batch, metrics, health, link), metrics, health)
+        member.source.start()
+        self.stack.callback(member.source.close, 10.0)
+        return member
+
+    @property
+    def committed(self) -> dict[int, int]:
+        return self.broker.committed(self.name, self.topic)
+
+
+@pytest.fixture
+def group(kafka_broker: Broker) -> Iterator[Group]:
+    group = Group(kafka_broker, kafka_broker.create_topic())
+    with group.stack:
+        yield group
+
+
+def numbers(count: int, start: int = 0) -> list[bytes]:
+    return [b"%d" % i for i in range(start, start + count)]
+
+
+def values(batches: list[MicroBatch]) -> list[bytes]:
+    return [record.value for batch in batches for record in batch.records]
+
+
+def test_records_come_in_order_in_micro_batches_of_bounded_size(group: Group) -> None:
+    group.broker.produce(group.topic, *numbers(1050))
+    batches = group.join(max_vectors=100).take(1050)
+    assert values(batches) == numbers(1050)
+    assert max(len(batch.records) for batch in batches) == 100
+    assert batches[-1].next_offsets == {Partition(group.topic, 0): 1050}
+
+
+def test_a_micro_batch_does_not_wait_longer_than_its_delay(group: Group) -> None:
+    member = group.join(max_vectors=10_000, max_delay_ms=50)
+    until(lambda: member.joined)
+    group.broker.produce(group.topic, b"alone")
+    start = time.monotonic()
+    assert values(member.take(1)) == [b"alone"]
+    assert time.monotonic() - start < 2.0
+
+
+def test_nothing_is_committed_before_it_is_acknowledged(group: Group) -> None:
+    group.broker.produce(group.topic, *numbers(300))
+    member = group.join(max_vectors=100)
+    first, _, third = member.take(300)
+    member.source.acknowledge(first.next_offsets)
+    until(lambda: group.committed == {0: 100})
+    member.source.close(10.0)
+    assert group.committed == {0: 100}
+    again = group.join(max_vectors=100)
+    assert values(again.take(200)) == numbers(200, start=100)
+    again.source.acknowledge(third.next_offsets)
+    until(lambda: group.committed == {0: 300})
+    until(lambda: again.metric("anomaly_monitor_stage_seconds_count", stage="commit"))
+
+
+def test_what_is_acknowledged_last_is_committed_on_closing(group: Group) -> None:
+    group.broker.produce(group.topic, *numbers(50))
+    member = group.join()
+    batches = member.take(50)
+    member.source.acknowledge(batches[-1].next_offsets)
+    member.source.close(10.0)
+    assert group.committed == {0: 50}
+
+
+def test_while_nobody_takes_the_queue_stays_short_and_the_membership_alive(group: Group) -> None:
+    group.broker.produce(group.topic, *numbers(3000))
+    member = group.join(max_vectors=10, session_timeout_ms=1000)
+    until(lambda: member.joined)
+    time.sleep(4)  # four sessions
+    settled = member.metric(
+        "anomaly_monitor_consumer_lag_records", topic=group.topic, partition="0"
+    )
+    assert settled == 3000
+    assert member.metric("anomaly_monitor_rebalances_total") == 1
+    assert len(member.source._backlog._queue) <= QUEUED_BATCHES
+    assert values(member.take(3000)) == numbers(3000)
+    assert member.metric("anomaly_monitor_rebalances_total") == 1
+
+
+def test_lag_counts_what_is_not_acknowledged(group: Group) -> None:
+    group.broker.produce(group.topic, *numbers(40))
+    member = group.join(max_vectors=20)
+
+    def lag() -> float | None:
+        return member.metric(
+            "anomaly_monitor_consumer_lag_records", topic=group.topic, partition="0"
+        )
+
+    first, second = member.take(40)
+    until(lambda: lag() == 40)
+    member.source.acknowledge(first.next_offsets)
+    until(lambda: lag() == 20)
+    member.source.acknowledge(second.next_offsets)
+    until(lambda: lag() == 0)
+    member.source.close(10.0)
+    assert lag() is None
+
+
+def test_a_new_member_takes_over_where_the_old_one_had_finished(kafka_broker: Broker) -> None:
+    group = Group(kafka_broker, kafka_broker.create_topic(partitions=2))
+    with group.stack:
+        for partition in (0, 1):
+            kafka_broker.produce(group.topic, *numbers(100), partition=partition)
+        old = group.join(max_vectors=50)
+        batches = old.take(200)
+        for batch in batches[:-1]:
+            old.source.acknowledge(batch.next_offsets)
+        new = group.join()
+        # The revocation waits for the batch in hand, and it is committed before the partition goes.
+        until(lambda: old.health.parts["group"] == "rebalancing")
+        old.source.acknowledge(batches[-1].next_offsets)
+        until(lambda: new.joined and old.joined)
+        assert group.committed == {0: 100, 1: 100}
+        for partition in (0, 1):
+            kafka_broker.produce(group.topic, b"later", partition=partition)
+        assert values(old.take(1)) == values(new.take(1)) == [b"later"]
+
+
+def test_an_acknowledgement_that_comes_after_the_revocation_is_ignored(
+    kafka_broker: Broker,
+) -> None:
+    group = Group(kafka_broker, kafka_broker.create_topic(partitions=2))
+    with group.stack:
+        for partition in (0, 1):
+            kafka_broker.produce(group.topic, *numbers(10), partition=partition)
+        old = group.join(max_vectors=20)
+        batches = old.take(20)
+        new = group.join(max_vectors=20)
+        until(lambda: new.joined and old.joined)
+        for batch in batches:
+            old.source.acknowledge(batch.next_offsets)
+        taken = new.take(10)
+        assert values(taken) == numbers(10)
+        new.source.acknowledge(taken[-1].next_offsets)
+        until(lambda: len(group.committed) >= 1)
+        [ours] = taken[-1].next_offsets
+        assert group.committed[ours.partition] == 10
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("earliest", 20), ("latest", None)])
+def test_a_position_out_of_range_is_counted_and_goes_where_the_policy_says(
+    kafka_broker: Broker, policy: str, expected: int | None
+) -> None:
+    if not kafka_broker.is_apache_kafka:
+        pytest.skip("the embedded broker does not delete records")
+    group = Group(kafka_broker, kafka_broker.create_topic())
+    with group.stack:
+        kafka_broker.produce(group.topic, *numbers(30))
+        first = group.join(max_vectors=10)
+        until(lambda: first.joined)
+        [batch, *_] = first.take(10)
+        first.source.acknowledge(batch.next_offsets)
+        first.source.close(10.0)
+        admin = kafka_broker.admin()
+        admin.delete_records({TopicPartition(group.topic, 0): 20})
+        admin.close()
+        second = group.join(auto_offset_reset=policy)
+        until(
+            lambda: (
+                second.metric(
+                    "anomaly_monitor_offset_resets_total", topic=group.topic, partition="0"
+                )
+                == 1
+            )
+        )
+        until(
+            lambda: (
+                second.metric(
+                    "anomaly_monitor_consumer_lag_records", topic=group.topic, partition="0"
+                )
+                is not None
+            )
+        )
+        kafka_broker.produce(group.topic, b"new")
+        wanted = [*(numbers(10, start=20) if expected else []), b"new"]
+        assert values(second.take(len(wanted))) == wanted
+
+
+def test_latest_starts_at_new_records_where_the_group_has_no_offset(group: Group) -> None:
+    group.broker.produce(group.topic, *numbers(10))
+    member = group.join(auto_offset_reset="latest")
+    until(
+        lambda: (
+            member.metric("anomaly_monitor_consumer_lag_records", topic=group.topic, partition="0")
+            == 0
+        )
+    )
+    group.broker.produce(group.topic, b"new")
+    assert values(member.take(1)) == [b"new"]
+    assert not member.metric(
+        "anomaly_monitor_offset_resets_total", topic=group.topic, partition="0"
+    )
+
+
+def test_a_broker_that_goes_and_comes_back_is_said_once_each(kafka_server: KafkaServer) -> None:
+    broker = Broker("Kafka", kafka_server.bootstrap_servers, server=kafka_server)
+    group = Group(broker, broker.create_topic())
+    with group.stack, structlog.testing.capture_logs() as logs:
+        broker.produce(group.topic, b"before")
+        member = group.join()
+        [batch] = member.take(1)
+        kafka_server.kill()
+        until(lambda: "the connection is lost" in member.health.parts["broker"])
+        assert member.metric("anomaly_monitor_broker_connected") == 0
+        member.source.acknowledge(batch.next_offsets)
+        kafka_server.start()
+        broker.produce(group.topic, b"after")
+        assert values(member.take(1))[-1:] == [b"after"]
+        until(lambda: member.health.ready)
+        assert member.metric("anomaly_monitor_broker_connected") == 1
+        until(lambda: group.committed.get(0, 0) >= 1)
+    told = [entry["event"] for entry in logs if "broker" in entry["event"]]
+    assert told == ["broker found", "broker is away, trying on", "broker is back"]
