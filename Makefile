@@ -83,7 +83,8 @@ $(VENV)/.made:
 	@[ -x $(BIN)/python ] || $(PYTHON) -c '$(IS_RECENT)' || { \
 		echo "The monitor needs Python 3.11 or newer and $(PYTHON) is not:" \
 			"name one, as in make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	@$(BIN)/python -c '$(HAS_TORCH)' 2>/dev/null || ! $(PYTHON) -c '$(HAS_TORCH)' 2>/dev/null || \
 		$(PYTHON) -c '$(TORCH_SITE)' > "$$($(BIN)/python -c '$(SITE_PACKAGES)')/torch-site.pth"
 	@touch $@
