@@ -17,9 +17,6 @@ from monitor.detect.networks import DenseAutoencoder
 from monitor.detect.preprocess import Preprocessor
 from monitor.features import FeatureSpec
 
-ERROR_FLOOR = 0.1
-"""Squared error, in scaled units, below which a feature's error is noise."""
-
 INPUT_LIMIT = 3.0
 """Deviations beyond which an input no longer drives the network, only its own error."""
 

@@ -25,10 +25,11 @@ from monitor.features import FeatureSpec
 
 MIN_VECTORS = 4 * MIN_CALIBRATION_VECTORS
 MAX_CATEGORIES = 256
-TRAINING_FLOOR = 0.1
-SCORING_FLOOR = 0.0001
-"""Squared errors, in scaled units, that are noise: in training, and added to a feature's mean error
-when scoring."""
+TRAINING_FLOOR = 3.0
+SCORING_FLOOR = 0.1
+"""Squared errors, in squared deviations. In training, larger ones are damped: the few wild values
+of heavy-tailed traffic do not decide the weights. In scoring, smaller ones are noise: a feature that
+is always reconstructed well does not cry wolf over a trifle."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ it again. Trained on normal traffic only, it learns the dependencies between fea
 traffic obeys; what breaks them is reconstructed badly.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -44,10 +43,10 @@ def _perceptron(widths: Sequence[int]) -> nn.Sequential:
 
 
 def default_hidden(inputs: int) -> tuple[int, ...]:
-    """Encoder widths for d inputs: the power of two from d/2 up, its half, and its eighth.
+    """Encoder widths for d inputs: the power of two from d up, its half, and its quarter.
 
     Bounded below so that a handful of features still has a bottleneck, and above so that a
     thousand features stay affordable on a CPU.
     """
-    first = min(max(1 << (math.ceil(inputs / 2) - 1).bit_length(), 8), 512)
-    return (first, first // 2, max(first // 8, 2))
+    first = min(max(1 << (inputs - 1).bit_length(), 8), 512)
+    return (first, first // 2, first // 4)

@@ -23,6 +23,9 @@ from monitor.features import FeatureSpec
 WINSORISED_SHARE = 0.001
 """Share of training values at each end that may not widen a feature's scale."""
 
+SCALED_LIMIT = 1e6
+"""Deviations beyond which inputs are all the same, so that squared errors stay finite."""
+
 
 class Preprocessor(nn.Module):
     """The fitted transform of one spec.
@@ -81,6 +84,7 @@ class Preprocessor(nn.Module):
         columns = values[:, self.source]  # (n, d)
         scalars, categories = columns[:, : self.scalars], columns[:, self.scalars :]
         scaled = (self._unscaled(scalars) - self.center) / self.scale  # (n, m)
+        scaled = scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT)
         onehot = (categories == self.code).to(scaled.dtype)  # (n, d - m)
         return torch.cat((scaled, onehot), dim=1)
 
