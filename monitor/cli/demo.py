@@ -27,10 +27,11 @@ def demo(
 
     from rich.console import Console
 
+    from monitor.cli.options import training_progress
     from monitor.demo.run import Demo
 
     console = Console()
-    with Demo(console, folder, broker or None, port) as run:
+    with Demo(console, folder, broker or None, port, training_progress) as run:
         result = run.guided()
         console.print(result.table())
         typer.echo(json.dumps(asdict(result)))

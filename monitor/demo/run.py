@@ -6,8 +6,8 @@ offset.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -21,11 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.bundle import load
-from monitor.cli.options import training_progress
 from monitor.demo.broker import EmbeddedBroker
 from monitor.demo.daemon import Daemon, settings_text
 from monitor.demo.topics import create_topics, unique_topics
 from monitor.detect.fit import FitOptions
+from monitor.detect.fit import Progress as TrainingProgress
 from monitor.errors import StreamError
 from monitor.evaluate import evaluate
 from monitor.features import FeatureSpec
@@ -74,8 +74,16 @@ class Result:
 class Demo:
     """The run's parts, started in order and stopped in reverse."""
 
-    def __init__(self, console: Console, folder: Path, broker: str | None, port: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        folder: Path,
+        broker: str | None,
+        port: int,
+        training_progress: Callable[[Console], AbstractContextManager[TrainingProgress]],
+    ) -> None:
         self._console = console
+        self._training_progress = training_progress
         self._folder = folder
         self._bootstrap = broker or ""
         self._broker_name = broker or "embedded"
@@ -131,7 +139,7 @@ class Demo:
     def _train(self) -> float:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._bundle = self._folder / "bundle"
-        with training_progress(self._console) as progress:
+        with self._training_progress(self._console) as progress:
             trained = train(
                 TRAINING, self._spec, self._bundle, FitOptions(), LABEL_COLUMN, [BENIGN], progress
             )
