@@ -15,6 +15,7 @@ from monitor.errors import DataError
 from monitor.ingest.cells import Fault, numbers, texts
 from monitor.ingest.formats import JsonLines, open_source
 from monitor.ingest.json_codec import _text as scalar_text
+from monitor.ingest.tables import columns_hint
 
 MAX_DISTINCT = 2_048
 SAMPLE_CELLS = 20_000
@@ -136,10 +137,8 @@ class FileProfile:
         in_table = self.has_header is not None
         if in_table and column.isdecimal() and 1 <= int(column) <= len(names):
             return self.columns[int(column) - 1]
-        few = ", ".join(map(repr, names[:6]))
-        raise DataError(
-            f"file {self.path}: has no column {column!r}; it has {len(names)}, among them {few}."
-        )
+        hint = columns_hint(names, self.has_header is not False, column)
+        raise DataError(f"file {self.path}: has no column {column!r}; {hint}.")
 
 
 def profile(path: Path) -> FileProfile:

@@ -77,12 +77,17 @@ class Table:
         return position
 
     def hint(self, wanted: str) -> str:
-        """What columns there are, in words: those most like `wanted` first."""
-        if not self.has_header:
-            return f"it has no header line and {len(self.columns)} columns, counted from 1"
-        alike = get_close_matches(wanted, self.columns, n=3, cutoff=0.5)
-        few = list(dict.fromkeys([*alike, *self.columns]))[:6]
-        return f"it has {len(self.columns)}, among them " + ", ".join(map(repr, few))
+        """What columns there are, in words."""
+        return columns_hint(self.columns, self.has_header, wanted)
+
+
+def columns_hint(columns: Sequence[str], has_header: bool, wanted: str) -> str:
+    """What columns there are, in words: those most like `wanted` first."""
+    if not has_header:
+        return f"it has no header line and {len(columns)} columns, counted from 1"
+    alike = get_close_matches(wanted, columns, n=3, cutoff=0.5)
+    few = list(dict.fromkeys([*alike, *columns]))[:6]
+    return f"it has {len(columns)}, among them " + ", ".join(map(repr, few))
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.errors import DataError
 from monitor.features import Feature, FeatureSpec
 from monitor.ingest.files import open_vectors
+from monitor.ingest.infer import infer_spec
 from monitor.ingest.json_codec import JsonCodec
 from monitor.ingest.replay import vector_records
 
@@ -37,11 +39,10 @@ COLUMNS = ("kind", "reply", "bytes", "comment", "rate", "service", "state", "ins
 NUMBERS = st.one_of(
     st.integers().map(str),
     st.floats(width=64).map(repr),
-    st.sampled_from(
-        ["+1", "007", ".5", "5.", "-.5e3", "1E+5", "-0", "1e999", "1e39", "9" * 400, "1e-400"]
-        + ["nan", "-NaN", "+inf", "Infinity", "-INF", "3.4028235e38", "3.4028236e38"]
-        + ["0x1F", "1_0", "1,5", "--1", "e5", ".", "١", "1 2", "1\x0b"]
-    ),
+    st.sampled_from(["+1", "007", ".5", "5.", "-.5e3", "1E+5", "-0", "1e39", "1e-400"]),
+    st.sampled_from(["1e999", "9" * 400, "nan", "-NaN", "+inf", "Infinity", "-INF"]),
+    st.sampled_from(["3.4028235e38", "3.4028236e38"]),  # the largest float32, and one beyond it
+    st.sampled_from(["0x1F", "1_0", "1,5", "--1", "e5", ".", "\u0661", "1 2", "1\x0b"]),
 )
 BOOLEANS = st.sampled_from(["T", "F", "true", "No", "yes", "0", "1", "1.0", "2", "maybe"])
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
@@ -143,3 +144,24 @@ def test_lines_of_any_bytes_are_vectors_rejects_or_passed_over(
     path = folder / "lines"
     path.write_bytes(b"\n".join([b'{"kind": "dns"}', *lines]))
     assert_file_and_stream_agree(path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=TABLES)
+def test_a_draft_from_any_table_is_a_spec_that_reads_it(
+    folder: Path, rows: list[list[str]]
+) -> None:
+    path, spec_path = folder / "drafted", folder / "drafted.toml"
+    write_csv(path, rows)
+    try:
+        draft = infer_spec(path)
+    except DataError:
+        return  # no rows, or no column that is fit to learn
+    spec_path.write_text(draft.toml, "utf-8")
+    spec = FeatureSpec.load(spec_path)
+    read = sum(
+        len(block.decoded.batch) + len(block.decoded.rejects) + block.decoded.not_selected
+        for block in open_vectors(path, spec)
+    )
+    assert len(spec) == draft.features
+    assert read == len(rows)
