@@ -165,7 +165,8 @@ def test_events_of_another_kind_are_not_selected() -> None:
 def test_the_identity_of_an_event_is_read_where_the_spec_says() -> None:
     event = (
         b'{"a": 1.5, "flow": {"bytes": 2}, "proto": "tcp", "up": true, "uid": "C1",'
-        b' "ts": 1500000000.25, "id.orig_h": "10.0.0.1", "id.orig_p": 4242, "host": {"name": "printer"}}'
+        b' "ts": 1500000000.25, "id.orig_h": "10.0.0.1", "id.orig_p": 4242,'
+        b' "host": {"name": "printer"}}'
     )
     identity = CODEC.identify(event)
     assert identity.observed == (1.5, 2, "tcp", True)
