@@ -46,7 +46,7 @@ from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 
 QUEUED_BATCHES = 3
-IDLE_POLL_MS = 250
+IDLE_POLL_MS = 500
 PAUSED_POLL_MS = 10
 ROOM_SECONDS = 0.1
 """How long to wait for room in the queue before polling again with the partitions paused."""
@@ -113,11 +113,16 @@ class KafkaSource:
         """Everything before these offsets is dealt with; it is committed soon after."""
         self._ledger.acknowledge(next_offsets)
 
+    def pause(self, timeout_s: float) -> None:
+        """Wait for so long, unless it is closed meanwhile."""
+        self._backlog.pause(timeout_s)
+
     def close(self, timeout_s: float) -> None:
         """Commit what is acknowledged, leave the group and end the thread."""
         self._stopping = True
         self._backlog.close()
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
         if self._thread.is_alive():
             log.warning("the source did not end in time", seconds=timeout_s)
 

@@ -8,7 +8,8 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from kafka.errors import KafkaError
+from structlog.typing import EventDict, Processor
 
 from monitor.config import LogSettings
 
@@ -24,7 +25,7 @@ def configure_logs(settings: LogSettings) -> None:
     render: list[Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
         if human
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer()]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
@@ -43,14 +44,23 @@ def configure_logs(settings: LogSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     handler.addFilter(_Quiet(debug=settings.level == "debug"))
+    # Below INFO the Kafka client logs its requests, and with them passwords.
+    logging.getLogger("kafka").setLevel(logging.INFO)
     logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
+
+
+def _in_order(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """When, how grave and what come first."""
+    first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
+    return {**first, **event}
 
 
 class _Quiet(logging.Filter):
     """Drops the Kafka client's running commentary, except when debugging.
 
     While a broker is away it logs several errors a second; the monitor itself says once that the
-    broker went and once that it is back. What comes with a traceback is a defect, and is shown.
+    broker went and once that it is back. What comes with a traceback other than of a connection is
+    a defect, and is shown.
     """
 
     def __init__(self, debug: bool) -> None:
@@ -58,4 +68,7 @@ class _Quiet(logging.Filter):
         self._debug = debug
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return self._debug or not record.name.startswith("kafka") or record.exc_info is not None
+        if self._debug or not record.name.startswith("kafka"):
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        return error is not None and not isinstance(error, (OSError, KafkaError))

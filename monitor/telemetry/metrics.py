@@ -145,7 +145,7 @@ class Metrics:
         """A series that exists from the start lets Prometheus see its first increase."""
         for counter, values in (
             (self.vectors, OUTCOMES),
-            (self.alerts, [severity.caption.lower() for severity in Severity]),
+            (self.alerts, [severity.caption for severity in Severity]),
             (self.dead_letters, list(Reason)),
             (self.stage_seconds, STAGES),
         ):

@@ -1,0 +1,47 @@
+"""`monitor run`: the daemon."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def run(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings file (TOML).")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Overrides bundle.")] = None,
+    device: Annotated[str | None, typer.Option(help="Overrides device: auto, cpu, cuda.")] = None,
+    bootstrap_servers: Annotated[
+        str | None, typer.Option(help="Overrides kafka.bootstrap_servers: host:port,...")
+    ] = None,
+    group_id: Annotated[str | None, typer.Option(help="Overrides kafka.group_id.")] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides telemetry.port; 0 for any.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="Overrides log.level.")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="Overrides log.format: auto, human, json.")
+    ] = None,
+) -> None:
+    """Read vectors from Kafka, score them, publish alerts. Ends on SIGTERM or Ctrl-C."""
+    from monitor.config_sources import load_settings
+    from monitor.telemetry.logs import configure_logs
+
+    flags: dict[str, Any] = {
+        "bundle": bundle,
+        "device": device,
+        "kafka": {"bootstrap_servers": bootstrap_servers, "group_id": group_id},
+        "telemetry": {"port": port},
+        "log": {"level": log_level, "format": log_format},
+    }
+    settings = load_settings(config, _given(flags)).settings
+    configure_logs(settings.log)
+
+    from monitor.stream.service import build_service
+
+    build_service(settings).run()
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """Without what was not said."""
+    pruned = {k: _given(v) if isinstance(v, dict) else v for k, v in flags.items()}
+    return {k: v for k, v in pruned.items() if v not in (None, {})}

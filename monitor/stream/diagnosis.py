@@ -1,0 +1,126 @@
+"""One finding for each thing that the daemon needs; what depends on a failed one is left out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.request import urlopen
+
+from kafka import KafkaAdminClient
+
+from monitor.config import KafkaSettings, Settings, TelemetrySettings
+from monitor.config_sources import load_settings
+from monitor.errors import MonitorError, PortError
+from monitor.stream.checks import check_group, check_topic, cluster, output_exists
+from monitor.stream.client import BrokerAwayError
+from monitor.telemetry.health import Health
+from monitor.telemetry.http import TelemetryServer
+from monitor.telemetry.metrics import Metrics
+
+CODECS = {
+    "crc32c": "without it the Kafka client checks sums in pure Python, several times slower",
+    "lz4": "without it topics compressed with lz4 cannot be read",
+    "zstandard": "without it topics compressed with zstd cannot be read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, whether it is in order, and what it is or what to do."""
+
+    subject: str
+    ok: bool
+    text: str
+
+
+def diagnose(file: Path | None) -> Iterator[Finding]:
+    """Findings as they are made."""
+    for module, loss in CODECS.items():
+        found = find_spec(module) is not None
+        yield Finding(module, found, "installed" if found else f"pip install {module}; {loss}.")
+    try:
+        settings = load_settings(file).settings
+    except MonitorError as error:
+        yield Finding("settings", False, str(error))
+        return
+    yield Finding("settings", True, str(file or "from the environment"))
+    yield _tried("device", lambda: _device(settings))
+    yield _tried("bundle", lambda: _bundle(settings))
+    yield _tried("port", lambda: _port(settings.telemetry))
+    yield from _kafka(settings.kafka)
+
+
+def _tried(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, True, look())
+    except MonitorError as error:
+        return Finding(subject, False, str(error))
+
+
+def _device(settings: Settings) -> str:
+    from monitor.bundle import resolve_device  # torch takes seconds to import
+
+    return f"{settings.device} is {resolve_device(settings.device)}"
+
+
+def _bundle(settings: Settings) -> str:
+    from monitor.stream.service import load_detector
+
+    detector, manifest = load_detector(settings.model_copy(update={"device": "cpu"}))
+    return (
+        f"{settings.bundle} is {manifest.bundle_id}: spec {manifest.spec.name!r} with "
+        f"{len(manifest.spec)} features, threshold {detector.threshold:.3g}"
+    )
+
+
+def _port(telemetry: TelemetrySettings) -> str:
+    address = f"{telemetry.host}:{telemetry.port}"
+    try:
+        TelemetryServer(telemetry, Metrics().registry, Health()).close()
+    except PortError:
+        if not _is_monitor(address):
+            raise
+        return f"{address} is in use by a monitor that runs"
+    return f"{address} is free"
+
+
+def _is_monitor(address: str) -> bool:
+    with suppress(OSError), urlopen(f"http://{address}/healthz", timeout=1) as answer:
+        return bool(answer.headers["Server"].startswith("anomaly-monitor"))
+    return False
+
+
+def _kafka(kafka: KafkaSettings) -> Iterator[Finding]:
+    where = f"kafka.bootstrap_servers {kafka.bootstrap_servers}"
+    try:
+        with cluster(kafka) as admin:
+            yield Finding("broker", True, f"{kafka.bootstrap_servers} answers")
+            yield from _rights(admin, kafka)
+    except BrokerAwayError as reason:
+        yield Finding("broker", False, f"{where}: {reason}; is it running and reachable?")
+    except MonitorError as error:
+        yield Finding("broker", False, str(error))
+
+
+def _rights(admin: KafkaAdminClient, kafka: KafkaSettings) -> Iterator[Finding]:
+    def readable(topic: str) -> str:
+        check_topic(admin, kafka, topic, "READ")
+        return f"{topic} exists and may be read"
+
+    def writable(topic: str) -> str:
+        if not output_exists(admin, kafka, topic):
+            return f"{topic} does not exist yet and may be created; `monitor run` does"
+        check_topic(admin, kafka, topic, "WRITE")
+        return f"{topic} exists and may be written"
+
+    def joinable() -> str:
+        check_group(admin, kafka)
+        return f"{kafka.group_id} may be joined"
+
+    for topic in kafka.input_topics:
+        yield _tried("input", partial(readable, topic))
+    yield _tried("group", joinable)
+    yield _tried("alerts", partial(writable, kafka.alert_topic))
+    yield _tried("letters", partial(writable, kafka.dead_letter_topic))

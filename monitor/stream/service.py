@@ -1,0 +1,257 @@
+"""The daemon, from start to end.
+
+    build_service(load_settings(Path("monitor.toml")).settings).run()
+
+Threads:
+
+| name        | owner           | what I/O it does                      | how it ends             |
+|-------------|-----------------|---------------------------------------|-------------------------|
+| main        | `Service.run`   | Kafka's producer; its admin at start  | returns                 |
+| source      | `KafkaSource`   | Kafka's consumer                      | `KafkaSource.close`     |
+| kafka-io-*  | kafka-python    | the consumer's sockets and heartbeats | with its consumer       |
+| *-network-* | kafka-python    | the producer's sockets                | with its producer       |
+| telemetry   | TelemetryServer | HTTP; a further thread a request      | `TelemetryServer.close` |
+
+The main thread decodes, scores and publishes. The source's thread must not die unseen: what ends it
+is raised by `KafkaSource.next`, and ends the service.
+
+Stop order, and why:
+
+1. The first SIGTERM or SIGINT sets a flag; the batch in hand is finished and published, for what is
+   half done would be done again. A second signal exits at once.
+2. The source commits what is acknowledged and leaves the group, so that others take over at once.
+3. The producer closes: nothing needs it any more.
+4. The telemetry port closes last, so that the end can be watched.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from time import monotonic
+from types import FrameType
+
+import numpy as np
+import structlog
+import torch
+
+from monitor import bundle
+from monitor.batch import MicroBatch
+from monitor.bundle import bundle_facts
+from monitor.config import Settings
+from monitor.contracts.manifest import Manifest
+from monitor.detect.detector import Detector
+from monitor.errors import BundleError
+from monitor.features import FeatureSpec
+from monitor.ingest.json_codec import JsonCodec
+from monitor.stream.checks import check_cluster, verify_outputs
+from monitor.stream.client import BrokerAwayError
+from monitor.stream.clock import now_ms
+from monitor.stream.link import BrokerLink
+from monitor.stream.pipeline import Judged, Pipeline
+from monitor.stream.sink import AbandonedError, KafkaSink
+from monitor.stream.source import KafkaSource
+from monitor.telemetry.health import Health
+from monitor.telemetry.http import TelemetryServer
+from monitor.telemetry.metrics import Metrics
+
+NEXT_SECONDS = 0.5
+"""How often an idle service looks whether it is to stop."""
+RETRY_SECONDS = 1.0
+PUBLISH_SECONDS = 4.0
+LEAVE_SECONDS = 4.0
+CLOSE_SECONDS = 1.0
+"""What each step of stopping may take; together less than the 10 s that are promised."""
+MAX_THREADS = 4
+"""More gain nothing on networks of this size."""
+
+log = structlog.get_logger()
+
+
+def build_service(settings: Settings) -> "Service":
+    """Load the bundle, bind the port and put everything together; nothing is consumed yet.
+
+    Raises:
+        BundleError, DeviceError, SpecError, PortError: one sentence each.
+    """
+    detector, manifest = load_detector(settings)
+    metrics, health = Metrics(), Health("bundle", "broker", "group", "outputs")
+    health.ok("bundle")
+    metrics.bundle.info({**bundle_facts(manifest), "device": str(detector.device)})
+    metrics.threshold.set(detector.threshold)
+    metrics.false_alarm_rate_target.set(detector.false_alarm_rate)
+    metrics.ready.set_function(lambda: health.ready)
+    telemetry = TelemetryServer(settings.telemetry, metrics.registry, health)
+    link = BrokerLink(settings.kafka.bootstrap_servers, metrics, health)
+    source = KafkaSource(settings.kafka, settings.batch, metrics, health, link)
+    sink = KafkaSink(
+        settings.kafka, source.acknowledge, lambda: verify_outputs(settings.kafka), health
+    )
+    pipeline = build_pipeline(settings, detector, manifest)
+    return Service(settings, pipeline, source, sink, metrics, health, link, telemetry)
+
+
+def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
+    """The bundle's detector on its device, with the threshold where the settings want it.
+
+    Raises:
+        BundleError, DeviceError, SpecError: one sentence each.
+    """
+    torch.set_num_threads(max(1, min(MAX_THREADS, len(os.sched_getaffinity(0)) // 2)))
+    detector, manifest = bundle.load(settings.bundle, settings.device)
+    if settings.spec and FeatureSpec.load(settings.spec).digest != manifest.spec_sha256:
+        raise BundleError(
+            f"bundle {settings.bundle}: was trained for the spec {manifest.spec.name!r}, which is "
+            f"not {settings.spec}; train again, or change the setting spec."
+        )
+    if settings.false_alarm_rate is not None:
+        detector = Detector(
+            detector.spec,
+            detector.vocabularies,
+            detector.model,
+            detector.calibration,
+            settings.false_alarm_rate,
+            detector.device,
+        )
+    detector.score(np.zeros((1, len(detector.spec)), np.float32))  # the first pass is a slow one
+    return detector, manifest
+
+
+def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -> Pipeline:
+    """The pipeline of a bundle."""
+    codec = JsonCodec(detector.spec, detector.vocabularies, settings.input.max_record_bytes)
+    return Pipeline(
+        codec,
+        detector,
+        bundle_id=manifest.bundle_id,
+        detector_name=f"{manifest.network.name} autoencoder",
+        alert_topic=settings.kafka.alert_topic,
+        dead_letter_topic=settings.kafka.dead_letter_topic,
+        top_features=settings.alerts.top_features,
+        now_ms=now_ms,
+    )
+
+
+class Service:
+    """The running daemon."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        source: KafkaSource,
+        sink: KafkaSink,
+        metrics: Metrics,
+        health: Health,
+        link: BrokerLink,
+        telemetry: TelemetryServer,
+    ) -> None:
+        self._settings, self._pipeline = settings, pipeline
+        self._source, self._sink = source, sink
+        self._metrics, self._health, self._link = metrics, health, link
+        self._telemetry = telemetry
+        self._stopping = False
+        self._was_ready = False
+
+    def run(self) -> None:
+        """Serve until a signal; then finish in good order.
+
+        Raises:
+            BrokerError: the cluster refuses what the settings ask for; nothing was consumed.
+            StreamError: the stream had to stop rather than lose something.
+        """
+        with self._signals():
+            self._telemetry.start()
+            log.info("telemetry", url=self._telemetry.url)
+            try:
+                if self._await_broker():
+                    self._serve()
+            except AbandonedError:
+                log.warning("stopped while outputs could not be published; none is committed")
+            finally:
+                self._close()
+
+    def _await_broker(self) -> bool:
+        """Try until the broker answers and all is as it should be; False when it is to stop."""
+        while not self._stopping:
+            try:
+                check_cluster(self._settings.kafka)
+                self._sink.connect()
+            except BrokerAwayError as reason:
+                self._link.down(str(reason))
+                self._source.pause(RETRY_SECONDS)
+            else:
+                self._link.up()
+                return True
+        return False
+
+    def _serve(self) -> None:
+        self._source.start()
+        while not self._stopping:
+            batch = self._source.next(NEXT_SECONDS)
+            if batch:
+                self._handle(batch)
+            self._tell_readiness()
+
+    def _handle(self, batch: MicroBatch) -> None:
+        with self._stage("decode"):
+            decoded = self._pipeline.decode(batch)
+        with self._stage("score"):
+            judged = self._pipeline.judge(batch, decoded)
+        with self._stage("publish"):
+            self._sink.write(judged.outputs, batch.next_offsets)
+        self._count(batch, judged)
+
+    def _count(self, batch: MicroBatch, judged: Judged) -> None:
+        metrics = self._metrics
+        metrics.batch_vectors.observe(len(batch.records))
+        metrics.vectors.labels("scored").inc(len(judged.errors))
+        metrics.vectors.labels("dead_letter").inc(len(judged.reasons))
+        metrics.vectors.labels("not_selected").inc(judged.not_selected)
+        metrics.reconstruction_error.observe(judged.errors)
+        metrics.recent.observe(hits=len(judged.severities), events=len(judged.errors))
+        for severity in judged.severities:
+            metrics.alerts.labels(severity.caption).inc()
+        for reason in judged.reasons:
+            metrics.dead_letters.labels(reason).inc()
+        times_ms = np.fromiter(
+            map(attrgetter("timestamp"), batch.records), np.int64, len(batch.records)
+        )
+        latency_ms = now_ms() - times_ms[times_ms >= 0]
+        metrics.detection_latency_seconds.observe(np.maximum(latency_ms, 0) / 1000)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = monotonic()
+        yield
+        self._metrics.stage_seconds.labels(name).observe(monotonic() - started)
+
+    def _tell_readiness(self) -> None:
+        if self._health.ready != self._was_ready:
+            self._was_ready = not self._was_ready
+            log.info("ready" if self._was_ready else "not ready", **self._health.parts)
+
+    def _close(self) -> None:
+        log.info("stopping")
+        self._source.close(LEAVE_SECONDS)
+        self._sink.close(CLOSE_SECONDS)
+        self._telemetry.close()
+        log.info("stopped")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT ask the service to stop; the second one does not ask."""
+
+        def asked(number: int, _: FrameType | None) -> None:
+            if self._stopping:
+                os._exit(128 + number)
+            self._stopping = True
+            self._sink.stop_trying(PUBLISH_SECONDS)
+
+        before = {n: signal.signal(n, asked) for n in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,110 @@
+"""Which offsets may be committed, and what is waiting to be dealt with."""
+
+from dataclasses import dataclass
+
+from monitor.batch import Partition
+from monitor.stream.backlog import Backlog
+from monitor.stream.ledger import Ledger
+
+A, B = Partition("t", 0), Partition("t", 1)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """As much of a record as is looked at here."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+def records(partition: Partition, first: int, last: int) -> list[Fetched]:
+    return [Fetched(*partition, offset) for offset in range(first, last + 1)]
+
+
+def test_what_is_acknowledged_may_be_committed_once() -> None:
+    ledger = Ledger()
+    ledger.assign([A])
+    ledger.hand_out(records(A, 10, 19), {A: 20})
+    assert ledger.in_flight([A])
+    assert ledger.to_commit() == {}
+    ledger.acknowledge({A: 20})
+    assert not ledger.in_flight([A])
+    assert ledger.to_commit() == {A: 20}
+    ledger.committed({A: 20})
+    assert ledger.to_commit() == {}
+
+
+def test_a_late_acknowledgement_never_moves_an_offset_back() -> None:
+    ledger = Ledger()
+    ledger.assign([A])
+    ledger.hand_out(records(A, 0, 9), {A: 10})
+    ledger.revoke([A])
+    ledger.acknowledge({A: 10})
+    assert ledger.to_commit() == {}
+    # Another member has gone on to 50 meanwhile, and the partition comes back.
+    ledger.assign([A])
+    ledger.hand_out(records(A, 50, 59), {A: 60})
+    ledger.acknowledge({A: 10})
+    assert ledger.to_commit() == {}
+    ledger.acknowledge({A: 60})
+    ledger.acknowledge({A: 55})
+    assert ledger.to_commit() == {A: 60}
+
+
+def test_an_acknowledgement_beyond_what_was_handed_out_is_ignored() -> None:
+    ledger = Ledger()
+    ledger.assign([A])
+    ledger.acknowledge({A: 5})
+    ledger.hand_out(records(A, 0, 9), {A: 10})
+    ledger.acknowledge({A: 11})
+    assert ledger.to_commit() == {}
+
+
+def test_records_taken_back_are_no_longer_in_flight() -> None:
+    ledger = Ledger()
+    ledger.assign([A])
+    ledger.hand_out(records(A, 0, 9), {A: 10})
+    ledger.acknowledge({A: 10})
+    ledger.hand_out(records(A, 10, 19), {A: 20})
+    assert ledger.settled() == {A: 10}
+    ledger.take_back(records(A, 10, 19))
+    assert ledger.settled() == {A: None}
+    assert ledger.to_commit() == {A: 10}
+
+
+def test_a_revocation_takes_its_partitions_out_of_the_backlog_and_leaves_the_others() -> None:
+    ledger = Ledger()
+    ledger.assign([A, B])
+    backlog = Backlog(ledger, capacity=3)
+    backlog.add({A: records(A, 0, 2), B: records(B, 5, 6)})
+    backlog.seal()
+    backlog.add({A: records(A, 3, 4)})
+    backlog.seal()
+    backlog.add({A: records(A, 5, 5), B: records(B, 7, 7)})
+    backlog.drop([A])
+    backlog.seal()
+    assert not ledger.in_flight([A])
+    batches = [backlog.take(0), backlog.take(0), backlog.take(0)]
+    assert [b and b.next_offsets for b in batches] == [{B: 7}, {B: 8}, None]
+    assert [b and [r.offset for r in b.records] for b in batches] == [[5, 6], [7], None]
+
+
+def test_a_full_backlog_says_so_until_something_is_taken() -> None:
+    ledger = Ledger()
+    ledger.assign([A])
+    backlog = Backlog(ledger, capacity=2)
+    for offset in range(2):
+        assert not backlog.full_for(0)
+        backlog.add({A: records(A, offset, offset)})
+        backlog.seal()
+    assert backlog.full_for(0.01)
+    assert backlog.take(0)
+    assert not backlog.full_for(0)
+
+
+def test_nobody_waits_for_a_closed_backlog() -> None:
+    backlog = Backlog(Ledger(), capacity=1)
+    backlog.close()
+    assert backlog.take(timeout_s=60) is None
+    backlog.pause(timeout_s=60)
