@@ -172,7 +172,7 @@ class FeatureSpec(BaseModel):
         Raises:
             SpecError: naming the file and the field at fault.
         """
-        text = _preset_text(str(source)) if str(source).startswith(PRESET_PREFIX) else None
+        text = preset_text(str(source)) if str(source).startswith(PRESET_PREFIX) else None
         try:
             content = tomllib.loads(text if text is not None else Path(source).read_text("utf-8"))
         except OSError as error:
@@ -203,7 +203,7 @@ def _preset_folder() -> Any:
     return resources.files("monitor") / "presets"
 
 
-def _preset_text(source: str) -> str:
+def preset_text(source: str) -> str:
     if source not in (known := list(presets())):
         raise SpecError(f"spec {source}: no such preset; there are {', '.join(known)}.")
     name = source.removeprefix(PRESET_PREFIX)

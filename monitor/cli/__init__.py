@@ -10,7 +10,16 @@ import typer
 from rich.console import Console
 
 from monitor import __version__
-from monitor.cli import alerts, config, demo, doctor, evaluate, replay, run, schemas, spec, train
+from monitor.cli.alerts import alerts
+from monitor.cli.config import app as config
+from monitor.cli.demo import demo
+from monitor.cli.doctor import doctor
+from monitor.cli.evaluate import evaluate
+from monitor.cli.replay import replay
+from monitor.cli.run import run
+from monitor.cli.schemas import schemas
+from monitor.cli.spec import app as spec
+from monitor.cli.train import train
 from monitor.errors import MonitorError
 
 app = typer.Typer(
@@ -20,16 +29,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order in which a newcomer meets them.
-app.command()(demo.demo)
-app.add_typer(spec.app, name="spec")
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(run.run)
-app.command()(alerts.alerts)
-app.command()(replay.replay)
-app.command()(doctor.doctor)
-app.add_typer(config.app, name="config")
-app.command()(schemas.schemas)
+app.command()(demo)
+app.add_typer(spec, name="spec")
+app.command()(train)
+app.command()(evaluate)
+app.command()(run)
+app.command()(alerts)
+app.command()(replay)
+app.command()(doctor)
+app.add_typer(config, name="config")
+app.command()(schemas)
 
 
 def _print_version(wanted: bool) -> None:

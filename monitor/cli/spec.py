@@ -51,11 +51,11 @@ def show(
     spec: Annotated[str, typer.Argument(help="A TOML file or preset:NAME.")],
 ) -> None:
     """Print a spec, once it has been checked."""
-    from monitor.features import PRESET_PREFIX, FeatureSpec, _preset_text
+    from monitor.features import PRESET_PREFIX, FeatureSpec, preset_text
 
     FeatureSpec.load(spec)
     ships = spec.startswith(PRESET_PREFIX)
-    typer.echo(_preset_text(spec) if ships else Path(spec).read_text("utf-8"), nl=False)
+    typer.echo(preset_text(spec) if ships else Path(spec).read_text("utf-8"), nl=False)
 
 
 @app.command("list")

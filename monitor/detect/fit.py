@@ -6,7 +6,8 @@ threshold. Choosing among a few dozen epochs by a mean hardly biases the tail, a
 held-back part pins the tail better than two small ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +26,12 @@ from monitor.features import FeatureSpec
 
 MIN_VECTORS = 4 * MIN_CALIBRATION_VECTORS
 MAX_CATEGORIES = 256
+WORTH_SHARING_FEATURES = 500
 TRAINING_FLOOR = 3.0
 SCORING_FLOOR = 0.1
 """Squared errors, in squared deviations. In training, larger ones are damped: the few wild values
-of heavy-tailed traffic do not decide the weights. In scoring, smaller ones are noise: a feature that
-is always reconstructed well does not cry wolf over a trifle."""
+of heavy-tailed traffic do not decide the weights. In scoring, smaller ones are noise: a feature
+that is always reconstructed well does not cry wolf over a trifle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def fit(
     order = np.random.default_rng(options.seed).permutation(len(values))
     held_back_count = max(round(len(values) * options.held_back), MIN_CALIBRATION_VECTORS)
     held_back, training = values[order[:held_back_count]], values[order[held_back_count:]]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _few_threads(values.shape[1]):
         torch.manual_seed(options.seed)
         model = _build(spec, vocabularies, training, options).to(options.device)
         history = _train(
@@ -121,6 +123,20 @@ def fit(
         spec, vocabularies, model, Calibration.fit(errors), options.false_alarm_rate, options.device
     )
     return Fitted(detector, history, len(training), held_back)
+
+
+@contextmanager
+def _few_threads(features: int) -> Iterator[None]:
+    """One thread for small networks, whose mini-batches are too little work to share.
+
+    Several would mostly wait for each other, and on a busy machine train many times slower.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if features <= WORTH_SHARING_FEATURES else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _build(

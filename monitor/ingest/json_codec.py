@@ -136,11 +136,11 @@ class JsonCodec:
             return document
         if not isinstance(document, dict):
             raise RecordError(
-                Reason.WRONG_SHAPE, f"neither an object nor an array: {_excerpt(document)}"
+                Reason.WRONG_SHAPE, f"neither an object nor an array: {excerpt(document)}"
             )
         event = self._unwrap(document)
         for path, wanted in self.spec.select.items():
-            if _text(find(event, path)) != wanted:
+            if scalar_text(find(event, path)) != wanted:
                 raise NotSelected
         try:
             found = self._get_all(event)
@@ -249,13 +249,13 @@ def _check(value: Any, feature: Feature) -> None:
         _boolean(value, feature.name)
     elif type(value) not in (int, float):
         raise RecordError(
-            Reason.WRONG_TYPE, f"{feature.name!r} is {_excerpt(value)}, expected a number"
+            Reason.WRONG_TYPE, f"{feature.name!r} is {excerpt(value)}, expected a number"
         )
     elif not math.isfinite(value):
         raise RecordError(Reason.NOT_FINITE, f"{feature.name!r} is {value}")
     elif abs(value) > FLOAT32_MAX:
         raise RecordError(
-            Reason.OUT_OF_RANGE, f"{feature.name!r} is {_excerpt(value)}, beyond float32"
+            Reason.OUT_OF_RANGE, f"{feature.name!r} is {excerpt(value)}, beyond float32"
         )
 
 
@@ -269,16 +269,17 @@ def _default(value: Any, feature: Feature) -> Any:
 
 def _category(value: Any, name: str = "") -> str:
     """A JSON scalar as the text that vocabularies hold."""
-    text = _text(value)
+    text = scalar_text(value)
     if text is None:
         raise RecordError(
             Reason.WRONG_TYPE,
-            f"{name!r} is {_excerpt(value)}, expected text, a number or a boolean",
+            f"{name!r} is {excerpt(value)}, expected text, a number or a boolean",
         )
     return text
 
 
-def _text(value: Any) -> str | None:
+def scalar_text(value: Any) -> str | None:
+    """A JSON scalar as text, whole numbers without a fraction; None for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -297,7 +298,7 @@ def _boolean(value: Any, name: str = "") -> float:
         return _BOOLEANS[value]
     except (KeyError, TypeError):
         raise RecordError(
-            Reason.WRONG_TYPE, f"{name!r} is {_excerpt(value)}, expected true or false"
+            Reason.WRONG_TYPE, f"{name!r} is {excerpt(value)}, expected true or false"
         ) from None
 
 
@@ -326,33 +327,31 @@ def _parse_error(value: bytes, error: ValueError) -> RecordError:
         text = value.decode("utf-8")
     except UnicodeDecodeError as unicode_error:
         return RecordError(Reason.NOT_UTF8, str(unicode_error))
-    if non_finite := _non_finite(text):
-        return RecordError(Reason.NOT_FINITE, f"{non_finite} is not a finite number")
-    return RecordError(Reason.MALFORMED_JSON, str(error))
+    return _unusable_number(text) or RecordError(Reason.MALFORMED_JSON, str(error))
 
 
-def _non_finite(text: str) -> str | None:
-    """The first NaN, Infinity or overflowing number of a text that is JSON but for those."""
-    found: list[str] = []
+def _unusable_number(text: str) -> RecordError | None:
+    """What is wrong with a text that is JSON but for NaN, Infinity or a number no float holds."""
+    found: list[RecordError] = []
 
     def constant(literal: str) -> float:
-        found.append(literal)
+        found.append(RecordError(Reason.NOT_FINITE, f"{literal} is not a finite number"))
         return 0.0
 
     def number(literal: str) -> float:
-        parsed = float(literal)
-        if math.isinf(parsed):
-            found.append(literal[:_EXCERPT])
+        if math.isinf(parsed := float(literal)):
+            error = f"{literal[:_EXCERPT]} is beyond float32"
+            found.append(RecordError(Reason.OUT_OF_RANGE, error))
         return parsed
 
     try:
-        json.loads(text, parse_constant=constant, parse_float=number)
+        json.loads(text, parse_constant=constant, parse_float=number, parse_int=number)
     except (ValueError, RecursionError):
         return None
     return found[0] if found else None
 
 
-def _excerpt(value: Any) -> str:
+def excerpt(value: Any) -> str:
     """A short, single-line, JSON-like rendering of a value for an error text."""
     try:
         text = orjson.dumps(value).decode("utf-8", "replace")
