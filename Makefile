@@ -42,6 +42,7 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/monitor schemas --check
 
 bench: setup-dev
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -70,7 +70,6 @@ def alert_line(key: bytes, value: bytes) -> "Text":
     """Time, severity, entity, why, how wrong and how rare."""
     from datetime import UTC, datetime
 
-    from pydantic import ValidationError
     from rich.text import Text
 
     from monitor.contracts.ocsf import DetectionFinding
@@ -78,7 +77,7 @@ def alert_line(key: bytes, value: bytes) -> "Text":
 
     try:
         alert = DetectionFinding.from_bytes(value)
-    except ValidationError:
+    except ValueError:
         return Text(f"not an alert: {clean(value.decode('utf-8', 'backslashreplace'))}", "dim")
     facts = alert.unmapped
     time = datetime.fromtimestamp(alert.time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

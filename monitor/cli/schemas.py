@@ -16,10 +16,10 @@ def schemas(
     from rich.console import Console
 
     from monitor.config import Settings
-    from monitor.contracts.schemas import CONTRACTS, check_schemas, write_schemas
+    from monitor.contracts.schemas import CONTRACTS, Registry, check_schemas, write_schemas
     from monitor.errors import MonitorError
 
-    registry = {**CONTRACTS, "settings": Settings}
+    registry: Registry = {**CONTRACTS, "settings": Settings}
     if check:
         if problems := check_schemas(directory, registry):
             raise MonitorError(f"{' '.join(problems)} Run `monitor schemas`.")
