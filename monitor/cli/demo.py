@@ -1,9 +1,13 @@
 """`monitor demo`: the whole monitor on real traffic, from training to alerts."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def demo(
@@ -30,10 +34,17 @@ def demo(
     from monitor.cli.options import training_progress
     from monitor.demo.run import Demo
 
-    console = Console()
+    console = Console(record=True)
     with Demo(console, folder, broker or None, port, training_progress) as run:
         result = run.guided()
         console.print(result.table())
+        (folder / "demo.svg").write_text(_picture(console), "utf-8")
         typer.echo(json.dumps(asdict(result)))
         if keep:
             run.keep()
+
+
+def _picture(console: "Console") -> str:
+    """What was printed so far, as an SVG that fetches no fonts from anywhere."""
+    svg = console.export_svg(title="monitor demo")
+    return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
