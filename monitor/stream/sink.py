@@ -37,12 +37,16 @@ from monitor.telemetry.health import Health
 
 FLUSH_SECONDS = 0.25
 """How often a write that waits looks whether it is to give up."""
+LOOK_SECONDS = 3.0
+"""How long a write may take before it looks what is wrong."""
 RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 1.0
 WRITE_BYTES = 8 * 1024 * 1024
 """Outputs in the producer's memory at a time."""
 SMALLEST_BYTES = 4_000
 DELIVERY_TIMEOUT_MS = 30_000
 REQUEST_TIMEOUT_MS = 10_000
+METADATA_TIMEOUT_MS = 2_000
 
 _STATE = (
     InvalidProducerEpochError,
@@ -78,6 +82,7 @@ class KafkaSink:
         self._kafka, self._acknowledge, self._verify = kafka, acknowledge, verify
         self._health = health
         self._connection: Connection[KafkaProducer] | None = None
+        self._limits: dict[str, int] = {}
         self._give_up_at = float("inf")
 
     def connect(self) -> None:
@@ -114,27 +119,28 @@ class KafkaSink:
 
     def _publish(self, outputs: Sequence[Output]) -> None:
         """Try until all are acknowledged."""
-        while outputs := self._attempt(outputs):
-            if monotonic() > self._give_up_at:
+        while outputs:
+            outputs = self._attempt([self._within_limit(output) for output in outputs])
+            if outputs and monotonic() > self._give_up_at:
                 raise AbandonedError
         self._health.ok("outputs")
 
-    def _attempt(self, outputs: Sequence[Output]) -> list[Output]:
+    def _attempt(self, outputs: Sequence[Output]) -> Sequence[Output]:
         """Send each once; returns those that are to be sent again."""
         try:
             producer = self._producer()
+            for topic in {output.topic for output in outputs}:
+                producer.partitions_for(topic)
         except BrokerAwayError as reason:
             self._in_trouble(str(reason))
-            return list(outputs)
+            return outputs
+        except KafkaError as error:
+            self._recover(error)
+            return outputs
         sent = [(output, self._send(producer, output)) for output in outputs]
         self._wait_for(producer, [future for _, future in sent])
-        again: list[Output] = []
-        for output, future in sent:
-            if future.failed():
-                again.append(self._after(output, future.exception))
-        if any(not isinstance(f.exception, (*_TOO_LARGE, type(None))) for _, f in sent):
-            self._recover(sent)
-        return again
+        failed = [(output, future.exception) for output, future in sent if future.failed()]
+        return self._after(failed) if failed else ()
 
     def _producer(self) -> KafkaProducer:
         if self._connection is None:
@@ -149,7 +155,7 @@ class KafkaSink:
                 value_serializer=_NothingAsNull(),
                 delivery_timeout_ms=DELIVERY_TIMEOUT_MS,
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
-                max_block_ms=REQUEST_TIMEOUT_MS,
+                max_block_ms=METADATA_TIMEOUT_MS,
                 metrics_enabled=False,
             )
         return self._connection.client
@@ -165,41 +171,77 @@ class KafkaSink:
             return Future().failure(error)
 
     def _wait_for(self, producer: KafkaProducer, futures: list[Future]) -> None:
+        look_at = monotonic() + LOOK_SECONDS
         while not all(future.is_done for future in futures):
             with suppress(KafkaError):
                 producer.flush(FLUSH_SECONDS)
             if monotonic() > self._give_up_at:
                 raise AbandonedError
+            if monotonic() > look_at:
+                self._look()
+                look_at = monotonic() + LOOK_SECONDS
 
-    def _after(self, output: Output, error: Exception) -> Output:
-        """What to send in place of an output that was not taken."""
-        if isinstance(error, _TOO_LARGE):
-            size = len(output.value or b"") // 2
-            if output.smaller is None or size < SMALLEST_BYTES:
-                raise StreamError(
-                    f"topic {output.topic}: a record of {len(output.value or b'')} bytes is too "
-                    f"large for it ({error}); raise its max.message.bytes."
-                ) from error
-            return output.smaller(size)
-        if isinstance(error, REFUSALS) or _is_final(error):
-            raise StreamError(
-                f"topic {output.topic}: the broker does not take a record ({error}); nothing past "
-                "this is committed."
-            ) from error
-        return output
+    def _look(self) -> None:
+        """See whether what takes so long will mend itself: the client only waits on, and is silent.
 
-    def _recover(self, sent: list[tuple[Output, Future]]) -> None:
-        """After any other failure: see that the topics are there, and begin with a new producer."""
-        reason = next(future.exception for _, future in sent if future.failed())
-        self._in_trouble(str(reason))
-        self.close(timeout_s=1.0)
+        Raises:
+            StreamError: it will not.
+        """
         try:
             self._verify()
-        except BrokerAwayError as away:
-            self._in_trouble(str(away))
+        except BrokerAwayError as reason:
+            self._in_trouble(str(reason))
         except BrokerError as error:
             raise StreamError(f"{error} Nothing past this is committed.") from error
-        sleep(RETRY_SECONDS)
+
+    def _after(self, failed: Sequence[tuple[Output, Exception]]) -> Sequence[Output]:
+        """What to send again, and how, after some outputs were not taken.
+
+        Raises:
+            StreamError: one of them never will be.
+        """
+        outputs = [output for output, _ in failed]
+        if any(isinstance(error, _TOO_LARGE) for _, error in failed):
+            # A single record that is too large breaks the producer, and every other record that
+            # was under way fails with the same words: halve until it is alone.
+            self.close(CLOSE_SECONDS)
+            if len(outputs) == 1:
+                return [self._cut(outputs[0])]
+            self._publish(outputs[: len(outputs) // 2])
+            return outputs[len(outputs) // 2 :]
+        for output, error in failed:
+            if isinstance(error, REFUSALS) or _is_final(error):
+                raise StreamError(
+                    f"topic {output.topic}: the broker does not take a record ({error}); nothing "
+                    "past this is committed."
+                ) from error
+        self._recover(failed[0][1])
+        return outputs
+
+    def _cut(self, output: Output) -> Output:
+        """A smaller output, and a limit for those that follow in its topic."""
+        size = _size(output)
+        limit = self._limits[output.topic] = max(size // 2, SMALLEST_BYTES)
+        if output.smaller is None or size <= SMALLEST_BYTES:
+            raise StreamError(
+                f"topic {output.topic}: a record of {size} bytes is too large for it; raise its "
+                "max.message.bytes."
+            )
+        return output.smaller(limit)
+
+    def _within_limit(self, output: Output) -> Output:
+        limit = self._limits.get(output.topic)
+        if limit is None or output.smaller is None or _size(output) <= limit:
+            return output
+        return output.smaller(limit)
+
+    def _recover(self, reason: Exception) -> None:
+        """After a failure that may mend itself: look, and begin with a new producer."""
+        self._in_trouble(str(reason))
+        self.close(CLOSE_SECONDS)
+        if monotonic() < self._give_up_at:
+            self._look()
+            sleep(RETRY_SECONDS)
 
     def _in_trouble(self, reason: str) -> None:
         if self._health.parts.get("outputs") == "ok":
@@ -218,15 +260,21 @@ class _NothingAsNull(Serializer):  # type: ignore[misc]
         return None if data is _NOTHING else data
 
 
+def _size(output: Output) -> int:
+    """About the bytes that it takes."""
+    headers = sum(len(name) + len(value or b"") for name, value in output.headers)
+    return len(output.key or b"") + len(output.value or b"") + headers
+
+
 def _chunks(outputs: Sequence[Output]) -> Iterator[Sequence[Output]]:
-    """Runs of at most WRITE_BYTES, or single outputs that are larger."""
+    """Runs of about WRITE_BYTES at most, or single outputs that are larger."""
     chunk: list[Output] = []
-    size = 0
+    room = WRITE_BYTES
     for output in outputs:
-        if chunk and size + len(output.value or b"") > WRITE_BYTES:
+        if chunk and _size(output) > room:
             yield chunk
-            chunk, size = [], 0
+            chunk, room = [], WRITE_BYTES
         chunk.append(output)
-        size += len(output.value or b"")
+        room -= _size(output)
     if chunk:
         yield chunk

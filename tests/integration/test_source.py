@@ -1,7 +1,7 @@
 """The source on a real broker: what it hands out, what it commits, and what it survives."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,17 +18,9 @@ from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from tests.support.brokers import Broker, fresh_name
 from tests.support.kafka_server import KafkaServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.kafka
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
-    """Wait for a condition, and give what it gave."""
-    deadline = time.monotonic() + timeout_s
-    while not (result := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return result
 
 
 @dataclass
