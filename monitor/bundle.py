@@ -10,6 +10,7 @@ every tensor's shape against the network that the manifest describes.
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -127,18 +128,23 @@ def load_manifest(folder: Path) -> Manifest:
 
 
 def resolve_device(device: str) -> torch.device:
-    """ "auto" is CUDA when there is one, else the CPU.
+    """The device of a setting; "auto" is CUDA when there is one, else the CPU.
 
     Raises:
         DeviceError: the device asked for is not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise DeviceError(f"device: {device!r} is none of auto, cpu, cuda and cuda:N.")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(
             'device: "cuda" was asked for but no CUDA device is available; use "auto" or "cpu".'
         )
-    return torch.device(device)
+    target = torch.device(device)
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"device: {device!r} is not there; {torch.cuda.device_count()} are.")
+    return target
 
 
 def build_model(

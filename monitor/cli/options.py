@@ -60,10 +60,9 @@ def training_progress(console: "Console") -> Iterator[Callable[[int, int, float]
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("training", total=None, loss="…")
+        task = bar.add_task("training", total=None, visible=False, loss="")
 
         def show(step: int, steps: int, loss: float) -> None:
-            bar.update(task, completed=step, total=steps, loss=f"{loss:.4f}")
+            bar.update(task, completed=step, total=steps, visible=True, loss=f"{loss:.4f}")
 
         yield show
-        bar.update(task, total=bar.tasks[0].completed)

@@ -25,7 +25,7 @@ def train(
     from rich.console import Console
 
     from monitor.bundle import resolve_device
-    from monitor.cli.options import parse_widths, training_progress
+    from monitor.cli.options import check_rate, parse_widths, training_progress
     from monitor.detect.fit import FitOptions
     from monitor.features import FeatureSpec
     from monitor.report import write_training_report
@@ -42,7 +42,7 @@ def train(
 
     options = FitOptions(
         seed=seed,
-        false_alarm_rate=false_alarm_rate,
+        false_alarm_rate=check_rate(false_alarm_rate),
         hidden=parse_widths(hidden),
         device=str(resolve_device(device)),
     )
