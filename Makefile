@@ -11,6 +11,7 @@ The streaming anomaly monitor
   make test    run the tests, on Apache Kafka where Java and Maven (or KAFKA_HOME) are there
   make lint    check style, types, and which package may import which
   make bench   measure throughput through Apache Kafka
+  make docs    write the reference pages of docs/, and schemas/, from the code
   make setup   only make the environment in $(VENV), with the command $(BIN)/monitor
   make clean   remove $(VENV) and everything else that these commands have made
 
@@ -24,7 +25,7 @@ Each makes its own environment first and needs nothing but Python 3.11 or newer.
                                 less to download than the ordinary build with CUDA
 endef
 
-.PHONY: help demo test lint bench setup setup-dev clean
+.PHONY: help demo test lint bench docs setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +47,10 @@ lint: setup-dev
 
 bench: setup-dev
 	$(BIN)/python -m tests.bench $(ARGS)
+
+docs: setup-dev
+	$(BIN)/python -m tests.docs.generate
+	$(BIN)/monitor schemas
 
 setup: $(VENV)/.installed-demo
 

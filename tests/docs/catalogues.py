@@ -1,0 +1,103 @@
+"""Pages made from catalogues: the metrics, the errors and the log lines."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from monitor.telemetry.metrics import Metrics
+from tests.docs.markdown import ADVICE, code, table
+from tests.docs.sentences import error_classes, error_sentences, log_events
+
+METRICS_INTRODUCTION = """\
+# Metrics
+
+Served at `/metrics` of `telemetry.host` and `telemetry.port` (127.0.0.1:9464), for Prometheus.
+Counters are zero from the start for each value of a closed label. Beside these are Prometheus'
+usual `process_...` metrics: memory, CPU time, open files.
+
+`/healthz` answers 200 while the process lives. `/readyz` answers 200 when bundle, broker, group
+and outputs are in order, else 503, and says of each part what is wrong with it."""
+
+ERRORS_INTRODUCTION = """\
+# Errors and log lines
+
+An error that you can mend is one sentence on standard error, without a traceback, and an exit
+code:
+
+| exit code | meaning |
+|---|---|
+| 0 | it ended as asked: the work is done, or SIGTERM or Ctrl-C came |
+| 1 | it stopped rather than lose something; starting again may help |
+| 2 | something must be changed first; nothing was consumed. A wrong option is of this kind |
+
+Below, … stands for what is filled in: a name, a value, or another program's words."""
+
+LOGS_INTRODUCTION = """
+## Log lines
+
+The daemon logs on standard error: a line for people on a terminal, else one JSON object a line
+with `timestamp`, `level` and `event`.
+"""
+
+
+def metrics_page() -> str:
+    """Every metric, with its labels and what to watch it for."""
+    metrics = Metrics()
+    metrics.consumer_lag_records.labels("", 0)
+    metrics.offset_resets.labels("", 0)
+    metrics.bundle.info({"bundle": "", "network": "", "device": ""})
+    lines = [METRICS_INTRODUCTION]
+    for family in metrics.registry.collect():
+        if family.name.startswith("anomaly_monitor_"):
+            suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+            lines += ["", f"## `{family.name}{suffix}`", ""]
+            lines += [f"{family.type.capitalize()}. {family.documentation}", ""]
+            lines += [*_labels(family.samples), f"- Watch: {ADVICE['metrics'][family.name]}"]
+    return "\n".join(lines)
+
+
+def _labels(samples: Iterable[Any]) -> Iterator[str]:
+    values: dict[str, dict[str, None]] = {}
+    for sample in samples:
+        for label, value in sample.labels.items():
+            if label != "le":
+                values.setdefault(label, {})[f"`{value}`"] = None
+    for label, found in values.items():
+        yield f"- Label `{label}`: {ADVICE['labels'].get(label, ', '.join(found))}."
+
+
+def errors_page() -> str:
+    """Every class of errors with the sentences that it says, and every event that is logged."""
+    lines = [ERRORS_INTRODUCTION]
+    sentences = error_sentences()
+    _refuse_stale("errors", [text for texts in sentences.values() for text in texts])
+    for kind in error_classes():
+        lines += ["", f"## {kind.__name__}: exit code {kind.exit_code}", ""]
+        lines.append((kind.__doc__ or "").partition("\n")[0])
+        if rows := [[code(text), _advice(text)] for text in sentences[kind.__name__]]:
+            lines += ["", *table(["it says", "what to do"], rows)]
+    events = log_events()
+    _refuse_stale("logs", list(events))
+    lines.append(LOGS_INTRODUCTION)
+    lines += table(
+        ["event", "level", "what it means"],
+        [[f"`{event}`", level, ADVICE["logs"][event]] for event, level in sorted(events.items())],
+    )
+    return "\n".join(lines)
+
+
+def _advice(sentence: str) -> str:
+    fragment = _fragment(sentence)
+    if fragment is None:
+        raise SystemExit(f"advice.toml: [errors] has nothing on: {sentence}")
+    return ADVICE["errors"][fragment]
+
+
+def _fragment(sentence: str) -> str | None:
+    """The longest that is in the sentence."""
+    return max((f for f in ADVICE["errors"] if f in sentence), key=len, default=None)
+
+
+def _refuse_stale(table_: str, said: list[str]) -> None:
+    used = map(_fragment, said) if table_ == "errors" else said
+    if stale := sorted(ADVICE[table_].keys() - set(used)):
+        raise SystemExit(f"advice.toml: [{table_}] has what nothing says any more: {stale}")
