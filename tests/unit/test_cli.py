@@ -1,5 +1,6 @@
 """The `monitor` command: what it says, and with which exit code it ends."""
 
+import os
 import re
 import subprocess
 import sys
@@ -46,6 +47,8 @@ def monitor(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Monitor:
     """The command as the terminal starts it, in this process."""
+    for name in [name for name in os.environ if name.startswith("MONITOR_")]:
+        monkeypatch.delenv(name)
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["monitor", *arguments])
