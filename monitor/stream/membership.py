@@ -10,6 +10,7 @@ from time import monotonic
 import structlog
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from monitor.batch import Partition
 from monitor.stream.backlog import Backlog
@@ -73,16 +74,24 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     async def _commit(self, offsets: Offsets) -> None:
         if not offsets:
             return
-        deadline = monotonic() + COMMIT_SECONDS
-        future = self._connection.client.commit_async(for_kafka(offsets))
-        while not future.is_done and monotonic() < deadline:
-            await self._connection.loop.sleep(_LOOK_AGAIN_SECONDS)
-        if not future.succeeded():
+        try:
+            await self._send(offsets)
+        except KafkaError as error:
             log.warning(
                 "not committed before revocation: what follows will be read again",
                 offsets={name(p): offset for p, offset in offsets.items()},
-                error=str(future.exception or "no answer"),
+                error=str(error),
             )
+
+    async def _send(self, offsets: Offsets) -> None:
+        deadline = monotonic() + COMMIT_SECONDS
+        future = self._connection.client.commit_async(for_kafka(offsets))
+        while not future.is_done:
+            if monotonic() > deadline:
+                raise KafkaTimeoutError("no answer")
+            await self._connection.loop.sleep(_LOOK_AGAIN_SECONDS)
+        if future.failed():
+            raise future.exception
 
     def _give_up(self, partitions: Iterable[Partition]) -> None:
         self._ledger.revoke(partitions)

@@ -41,7 +41,7 @@ from monitor.stream.client import REFUSALS, BrokerAwayError, Connection, connect
 from monitor.stream.contracts import Offsets
 from monitor.stream.ledger import Ledger
 from monitor.stream.link import BrokerLink
-from monitor.stream.membership import DRAIN_SECONDS, Membership, for_kafka, name
+from monitor.stream.membership import Membership, for_kafka, name
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 
@@ -52,6 +52,9 @@ ROOM_SECONDS = 0.1
 """How long to wait for room in the queue before polling again with the partitions paused."""
 AWAY_SECONDS = 1.0
 """How long the coordinator may be unconnected before the broker counts as away."""
+LEAVE_SECONDS = 1.0
+COMMIT_SECONDS = 0.2
+"""Commits are at least this far apart; what is acknowledged meanwhile goes with the next."""
 LAG_SECONDS = 1.0
 METADATA_SECONDS = 2.0
 RETRY_SECONDS = 1.0
@@ -61,14 +64,14 @@ REQUEST_TIMEOUT_MS = 10_000
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 """Bounds, with the queue, what is held in memory; kafka-python's own is 50 MiB."""
 
-FATAL = (
-    *REFUSALS,
-    FencedInstanceIdError,
-    GroupMaxSizeReachedError,
-    InconsistentGroupProtocolError,
-    InvalidGroupIdError,
-    InvalidSessionTimeoutError,
-)
+ADVICE = {
+    FencedInstanceIdError: "another member has the same kafka.group_instance_id",
+    GroupMaxSizeReachedError: "the group has as many members as group.max.size allows",
+    InconsistentGroupProtocolError: "its other members assign partitions in another way",
+    InvalidGroupIdError: "choose another kafka.group_id",
+    InvalidSessionTimeoutError: "bring kafka.session_timeout_ms within the broker's bounds",
+}
+FATAL = (*REFUSALS, *ADVICE)
 
 log = structlog.get_logger()
 
@@ -90,7 +93,7 @@ class KafkaSource:
         self._backlog = Backlog(self._ledger, QUEUED_BATCHES)
         self._failure: MonitorError | None = None
         self._stopping = self._committing = False
-        self._connected_at = self._lag_told_at = float("-inf")
+        self._connected_at = self._committed_at = self._lag_told_at = float("-inf")
         self._thread = Thread(target=self._run, name="source", daemon=True)
 
     def start(self) -> None:
@@ -182,8 +185,15 @@ class KafkaSource:
                     self._backlog.seal()
                     self._housekeeping()
         finally:
-            self._membership.leaving = True
-            self._consumer.close(autocommit=False, timeout_ms=DRAIN_SECONDS * 1000)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Commit through the group's last callback, and leave; what fails here changes nothing."""
+        self._membership.leaving = True
+        try:
+            self._consumer.close(autocommit=False, timeout_ms=LEAVE_SECONDS * 1000)
+        except KafkaError as error:
+            log.warning("the group was not left in good order", error=str(error))
 
     def _subscribe(self) -> None:
         """Subscribe, and know the topics' partitions before the first poll.
@@ -257,9 +267,10 @@ class KafkaSource:
     def _refused(self, error: Exception) -> MonitorError:
         """Before anything was read a restart cannot help; later it may."""
         kind = StreamError if self._membership.ever_joined else BrokerError
+        advice = ADVICE.get(type(error), "`monitor doctor` says which right is missing")
         return kind(
             f"kafka.group_id {self._kafka.group_id!r} on {self._kafka.bootstrap_servers}: the "
-            f"broker refuses this member ({error}); `monitor doctor` says what is missing."
+            f"broker refuses this member ({error}); {advice}."
         )
 
     def _unreadable(self, error: Exception) -> StreamError:
@@ -277,14 +288,16 @@ class KafkaSource:
             self._link.up()
         elif now - self._connected_at > AWAY_SECONDS:
             self._link.down("the connection is lost")
-        if not self._committing and (offsets := self._ledger.to_commit()):
+        due = not self._committing and now - self._committed_at > COMMIT_SECONDS
+        if due and (offsets := self._ledger.to_commit()):
+            self._committed_at = now
             self._commit(offsets)
         if now - self._lag_told_at > LAG_SECONDS:
             self._lag_told_at = now
             self._tell_lag()
 
     def _commit(self, offsets: Offsets) -> None:
-        """One request at a time; what is acknowledged meanwhile goes with the next."""
+        """One request at a time; one that fails is repeated with whatever is due by then."""
         started, took = monotonic(), list[float]()
 
         def finished(_: object, answer: object) -> None:

@@ -15,7 +15,7 @@ from monitor.contracts.dead_letter import DeadLetterHeaders
 from monitor.contracts.ocsf import DetectionFinding
 from monitor.reasons import Reason
 from tests.support.brokers import Broker
-from tests.support.daemons import Daemon, settings_file
+from tests.support.daemons import Daemon, group_of, settings_file
 from tests.support.kafka_server import KafkaServer
 from tests.support.waiting import until
 
@@ -69,7 +69,7 @@ def test_terminated_in_the_middle_it_resumes_without_losing_or_repeating_a_vecto
     topic = kafka_broker.create_topic(partitions=3)
     total = 30_000
     settings = settings_file(tmp_path, kafka_broker, topic, batch="max_vectors = 50")
-    group = settings.read_text().split('group_id = "')[1].split('"')[0]
+    group = group_of(settings)
     odd = range(0, total, 1000)
     kafka_broker.produce(topic, *(event(ODD if n in odd else NORMAL, n) for n in range(total)))
     scored = 0
@@ -206,7 +206,7 @@ def test_each_bad_record_becomes_a_dead_letter_and_the_stream_goes_on(
             assert letter.value == value
 
 
-def test_a_broker_that_is_away_is_waited_for_and_said_once(
+def test_a_broker_that_is_away_is_waited_for_and_said_once_and_does_not_hold_up_the_end(
     kafka_server: KafkaServer, tmp_path: Path
 ) -> None:
     broker = Broker("Kafka", kafka_server.bootstrap_servers, server=kafka_server)
@@ -226,25 +226,34 @@ def test_a_broker_that_is_away_is_waited_for_and_said_once(
         kafka_server.start()
         daemon.wait_until_ready()
         broker.produce(topic, event(ODD))
-        until(lambda: daemon.vectors() >= 3)
+        until(lambda: broker.committed(group_of(settings), topic) == {0: 3})
         assert daemon.metric("anomaly_monitor_ready") == 1
+        kafka_server.kill()
+        until(lambda: daemon.ready()[0] == 503)
         assert daemon.terminate() == 0
-        assert daemon.told("broker is away, trying on") == 2
+        assert daemon.told("broker is away, trying on") == 3
         assert daemon.told("broker is back") == 2
         loud = [e for e in daemon.events if e["level"] in ("warning", "error")]
-        assert len(loud) == 2, loud
+        assert len(loud) == 3, loud
 
 
-def test_told_to_stop_while_the_broker_is_away_it_ends_in_time(
-    kafka_server: KafkaServer, tmp_path: Path
-) -> None:
+def test_told_to_stop_while_it_waits_for_the_broker_it_ends_at_once(tmp_path: Path) -> None:
+    settings = settings_file(tmp_path, Broker("none", "127.0.0.1:1"), "vectors")
+    with Daemon(settings) as daemon:
+        until(lambda: daemon.told("broker is away, trying on"))
+        assert daemon.terminate(signal.SIGINT) == 0
+        assert daemon.told("stopped") == 1
+
+
+def test_the_second_signal_does_not_wait(kafka_server: KafkaServer, tmp_path: Path) -> None:
     broker = Broker("Kafka", kafka_server.bootstrap_servers, server=kafka_server)
     settings = settings_file(tmp_path, broker, broker.create_topic())
     with Daemon(settings) as daemon:
         daemon.wait_until_ready()
-        kafka_server.kill()
-        until(lambda: daemon.ready()[0] == 503)
-        assert daemon.terminate() == 0
+        kafka_server.signal(signal.SIGSTOP)
+        daemon.process.send_signal(signal.SIGTERM)
+        until(lambda: daemon.told("stopping"))
+        assert daemon.terminate() == 128 + signal.SIGTERM
 
 
 def test_an_idle_daemon_hardly_uses_the_processor(kafka_broker: Broker, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from kafka import TopicPartition
 
 from monitor.batch import MicroBatch, Partition
 from monitor.config import BatchSettings, KafkaSettings
+from monitor.errors import BrokerError, MonitorError, StreamError
 from monitor.stream.link import BrokerLink
 from monitor.stream.source import QUEUED_BATCHES, KafkaSource
 from monitor.telemetry.health import Health
@@ -262,6 +263,54 @@ def test_latest_starts_at_new_records_where_the_group_has_no_offset(group: Group
     assert not member.metric(
         "anomaly_monitor_offset_resets_total", topic=group.topic, partition="0"
     )
+
+
+def stopped(member: Member, kind: type[MonitorError]) -> str:
+    """Why the source ended."""
+
+    def failure() -> str:
+        try:
+            member.source.next(timeout_s=0.1)
+        except kind as error:
+            return str(error)
+        return ""
+
+    return until(failure)
+
+
+def test_what_the_group_refuses_is_said(group: Group) -> None:
+    member = group.join(session_timeout_ms=3_600_000)
+    assert "bring kafka.session_timeout_ms within" in stopped(member, BrokerError)
+
+
+def test_a_member_whose_place_is_taken_ends_when_it_commits(kafka_broker: Broker) -> None:
+    if not kafka_broker.is_apache_kafka:
+        pytest.skip("the embedded broker knows no static members")
+    group = Group(kafka_broker, kafka_broker.create_topic())
+    with group.stack:
+        first = group.join(group_instance_id="one")
+        until(lambda: first.joined)
+        second = group.join(group_instance_id="one")
+        until(lambda: second.joined)
+        kafka_broker.produce(group.topic, b"read by both")
+        [batch] = first.take(1)
+        first.source.acknowledge(batch.next_offsets)
+        assert "the same kafka.group_instance_id" in stopped(first, StreamError)
+
+
+class NotUtf8(str):
+    """A header's name as no Java client would write it."""
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff"
+
+
+def test_a_record_that_the_client_cannot_read_ends_the_source_and_is_named(group: Group) -> None:
+    group.broker.produce(group.topic, *numbers(3))
+    group.broker.produce(group.topic, b"poison", headers=[(NotUtf8("name"), b"")])
+    member = group.join()
+    sentence = stopped(member, StreamError)
+    assert f"cannot read on from {group.topic}[0] at 3 (CorruptRecordError" in sentence
 
 
 def test_a_broker_that_goes_and_comes_back_is_said_once_each(kafka_server: KafkaServer) -> None:

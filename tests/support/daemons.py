@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -69,6 +70,11 @@ port = {port}
 """
     )
     return path
+
+
+def group_of(settings: Path) -> str:
+    """The group that a settings file names."""
+    return str(tomllib.loads(settings.read_text())["kafka"]["group_id"])
 
 
 class Daemon:
