@@ -1,10 +1,11 @@
 """Pages made from catalogues: the metrics, the errors and the log lines."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from monitor.telemetry.metrics import Metrics
-from tests.docs.markdown import ADVICE, code, table
+from tests.docs.markdown import ADVICE, advice, code, table
 from tests.docs.sentences import error_classes, error_sentences, log_events
 
 METRICS_INTRODUCTION = """\
@@ -25,9 +26,10 @@ code:
 
 | exit code | meaning |
 |---|---|
-| 0 | it ended as asked: the work is done, or SIGTERM or Ctrl-C came |
+| 0 | it ended as asked: the work is done, or `monitor run` was told to stop by SIGTERM or Ctrl-C |
 | 1 | it stopped rather than lose something; starting again may help |
 | 2 | something must be changed first; nothing was consumed. A wrong option is of this kind |
+| 130 | Ctrl-C came before the work was done |
 
 Below, … stands for what is filled in: a name, a value, or another program's words."""
 
@@ -51,7 +53,7 @@ def metrics_page() -> str:
             suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
             lines += ["", f"## `{family.name}{suffix}`", ""]
             lines += [f"{family.type.capitalize()}. {family.documentation}", ""]
-            lines += [*_labels(family.samples), f"- Watch: {ADVICE['metrics'][family.name]}"]
+            lines += [*_labels(family.samples), f"- Watch: {advice('metrics', family.name)}"]
     return "\n".join(lines)
 
 
@@ -68,36 +70,28 @@ def _labels(samples: Iterable[Any]) -> Iterator[str]:
 def errors_page() -> str:
     """Every class of errors with the sentences that it says, and every event that is logged."""
     lines = [ERRORS_INTRODUCTION]
-    sentences = error_sentences()
-    _refuse_stale("errors", [text for texts in sentences.values() for text in texts])
+    sentences, events = error_sentences(), log_events()
+    _refuse_stale("errors", map(_fragment, chain.from_iterable(sentences.values())))
+    _refuse_stale("logs", events)
     for kind in error_classes():
         lines += ["", f"## {kind.__name__}: exit code {kind.exit_code}", ""]
         lines.append((kind.__doc__ or "").partition("\n")[0])
-        if rows := [[code(text), _advice(text)] for text in sentences[kind.__name__]]:
-            lines += ["", *table(["it says", "what to do"], rows)]
-    events = log_events()
-    _refuse_stale("logs", list(events))
+        said = sentences[kind.__name__]
+        rows = [[code(text), advice("errors", _fragment(text))] for text in said]
+        lines += ["", *table(["it says", "what to do"], rows)] if rows else []
     lines.append(LOGS_INTRODUCTION)
     lines += table(
         ["event", "level", "what it means"],
-        [[f"`{event}`", level, ADVICE["logs"][event]] for event, level in sorted(events.items())],
+        [[f"`{event}`", level, advice("logs", event)] for event, level in sorted(events.items())],
     )
     return "\n".join(lines)
 
 
-def _advice(sentence: str) -> str:
-    fragment = _fragment(sentence)
-    if fragment is None:
-        raise SystemExit(f"advice.toml: [errors] has nothing on: {sentence}")
-    return ADVICE["errors"][fragment]
+def _fragment(sentence: str) -> str:
+    """The longest that is in the sentence; the sentence itself where there is none."""
+    return max((f for f in ADVICE["errors"] if f in sentence), key=len, default=sentence)
 
 
-def _fragment(sentence: str) -> str | None:
-    """The longest that is in the sentence."""
-    return max((f for f in ADVICE["errors"] if f in sentence), key=len, default=None)
-
-
-def _refuse_stale(table_: str, said: list[str]) -> None:
-    used = map(_fragment, said) if table_ == "errors" else said
-    if stale := sorted(ADVICE[table_].keys() - set(used)):
-        raise SystemExit(f"advice.toml: [{table_}] has what nothing says any more: {stale}")
+def _refuse_stale(about: str, said: Iterable[str]) -> None:
+    if stale := sorted(ADVICE[about].keys() - set(said)):
+        raise SystemExit(f"advice.toml: [{about}] has what nothing says any more: {stale}")

@@ -9,6 +9,13 @@ ADVICE: dict[str, dict[str, str]] = tomllib.loads(
 )
 
 
+def advice(about: str, key: str) -> str:
+    """What advice.toml says; ends the program with the gap where there is one."""
+    if key not in ADVICE[about]:
+        raise SystemExit(f"advice.toml: [{about}] has nothing on: {key}")
+    return ADVICE[about][key]
+
+
 def code(text: str) -> str:
     """Text in a line as code."""
     text = " ".join(text.split())
