@@ -88,7 +88,7 @@ def test_terminated_in_the_middle_it_resumes_without_losing_or_repeating_a_vecto
         assert daemon.terminate() == 0
         scored += daemon.event("stopped")["vectors"]
     assert scored == total
-    assert kafka_broker.committed(group, topic) == kafka_broker.end_offsets(topic)
+    assert sum(kafka_broker.committed(group, topic).values()) == total
     alerts = kafka_broker.consume_all(f"{topic}-alerts")
     ids = [DetectionFinding.from_bytes(alert.value).unmapped.record_id for alert in alerts]
     assert len(ids) == len(set(ids))
