@@ -109,7 +109,7 @@ class FeatureDeviation:
 
     Attributes:
         observed: the value in the event; expected: the reconstructed one; both in natural units.
-        share: its part of the reconstruction error, in [0, 1].
+        share: its part of what is wrong with the vector, in [0, 1].
     """
 
     name: str

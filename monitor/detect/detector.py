@@ -20,6 +20,11 @@ from monitor.features import FeatureSpec
 INPUT_LIMIT = 3.0
 """Deviations beyond which an input no longer drives the network, only its own error."""
 
+EXPLANATION_FLOOR = 0.3
+"""Squared deviations below which an error explains nothing. A corrupted feature also disturbs the
+reconstruction of others; where those are usually exact, that rightly raises the score, but it is an
+effect and not the cause."""
+
 SCORING_CHUNK = 4096
 """Vectors in one pass: past this the intermediates leave a CPU's cache."""
 
@@ -85,6 +90,10 @@ class ReconstructionModel(nn.Module):
         """(n, f) float32 vectors to the (n, f) terms whose mean is the reconstruction error."""
         return torch.log1p(self.squared_errors(values) / self.error_scale)
 
+    def deviations(self, values: Tensor) -> Tensor:
+        """(n, f) float32 vectors to (n, f): how far each feature is off, for explanations."""
+        return torch.log1p(self.squared_errors(values) / (self.error_scale + EXPLANATION_FLOOR))
+
     def forward(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n,) reconstruction errors."""
         return self.feature_errors(values).mean(dim=1)
@@ -123,11 +132,11 @@ class Detector:
 
     @torch.inference_mode()
     def attribute(self, values: Matrix) -> tuple[Matrix, Matrix]:
-        """Per feature, of (n, f) vectors: its term of the error, and its expected value; (n, f)."""
+        """Of (n, f) vectors, how far each feature is off, and its expected value; both (n, f)."""
         parts = list(self._to_device(values))
         if not parts:
             return values, values
-        terms = torch.cat([self.model.feature_errors(part).cpu() for part in parts])
+        terms = torch.cat([self.model.deviations(part).cpu() for part in parts])
         expected = torch.cat([self.model.expected(part).cpu() for part in parts])
         return terms.numpy(), expected.numpy()
 

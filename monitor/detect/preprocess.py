@@ -34,6 +34,7 @@ class Preprocessor(nn.Module):
         source: (d,) int64, feature (column of the vector) of each input.
         code: (d - m,) float32, category code of each one-hot input.
         logarithmic: (m,) bool; center, scale: (m,) float32.
+        low, high: (m,) float32, range of the training values, scaled.
     """
 
     source: Tensor
@@ -41,6 +42,8 @@ class Preprocessor(nn.Module):
     logarithmic: Tensor
     center: Tensor
     scale: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, spec: FeatureSpec, category_counts: Sequence[int]) -> None:
         """`category_counts`: known values of each feature, 0 where it is not categorical."""
@@ -63,6 +66,8 @@ class Preprocessor(nn.Module):
         self.register_buffer("logarithmic", torch.tensor(log, dtype=torch.bool))
         self.register_buffer("center", torch.zeros(self.scalars))
         self.register_buffer("scale", torch.ones(self.scalars))
+        self.register_buffer("low", torch.full((self.scalars,), -SCALED_LIMIT))
+        self.register_buffer("high", torch.full((self.scalars,), SCALED_LIMIT))
 
     @property
     def inputs(self) -> int:
@@ -72,28 +77,32 @@ class Preprocessor(nn.Module):
     def fit(self, values: Matrix) -> Self:
         """Set center and scale of the numeric features from (n, f) training vectors."""
         columns = torch.as_tensor(values)[:, self.source[: self.scalars]]
-        logged = self._unscaled(columns).double().numpy()
+        unscaled = self._unscaled(columns)
+        logged = unscaled.double().numpy()
         low, high = np.quantile(logged, (WINSORISED_SHARE, 1 - WINSORISED_SHARE), axis=0)
         center, scale = _moments(np.clip(logged, low, high, out=logged))
         self.center.copy_(torch.as_tensor(center))
         self.scale.copy_(torch.as_tensor(scale))
+        scaled = self._scaled(unscaled)
+        self.low.copy_(scaled.amin(dim=0))
+        self.high.copy_(scaled.amax(dim=0))
         return self
 
     def forward(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, d) float32 network inputs."""
         columns = values[:, self.source]  # (n, d)
         scalars, categories = columns[:, : self.scalars], columns[:, self.scalars :]
-        scaled = (self._unscaled(scalars) - self.center) / self.scale  # (n, m)
-        scaled = scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT)
+        scaled = self._scaled(self._unscaled(scalars))  # (n, m)
         onehot = (categories == self.code).to(scaled.dtype)  # (n, d - m)
         return torch.cat((scaled, onehot), dim=1)
 
     def natural(self, inputs: Tensor) -> Tensor:
         """(n, d) reconstructed inputs to (n, f) vectors in natural units; the inverse of forward.
 
-        A categorical feature becomes the code with the largest reconstructed input.
+        Within the range of the training values: nobody expects a negative count. A categorical
+        feature becomes the code with the largest reconstructed input.
         """
-        scalars = inputs[:, : self.scalars] * self.scale + self.center
+        scalars = inputs[:, : self.scalars].clamp(self.low, self.high) * self.scale + self.center
         scalars = torch.where(self.logarithmic, scalars.sign() * scalars.abs().expm1(), scalars)
         vectors = inputs.new_zeros((len(inputs), self.features))
         vectors[:, self.source[: self.scalars]] = scalars
@@ -102,6 +111,9 @@ class Preprocessor(nn.Module):
             group = inputs[:, self.scalars :][:, onehot_source == column]  # (n, categories + 1)
             vectors[:, column] = group.argmax(dim=1).to(vectors.dtype)
         return vectors
+
+    def _scaled(self, unscaled: Tensor) -> Tensor:
+        return ((unscaled - self.center) / self.scale).clamp(-SCALED_LIMIT, SCALED_LIMIT)
 
     def _unscaled(self, scalars: Tensor) -> Tensor:
         return torch.where(self.logarithmic, scalars.sign() * scalars.abs().log1p(), scalars)

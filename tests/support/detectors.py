@@ -1,5 +1,6 @@
 """A small world of traffic to train on: five features that depend on each other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ SPEC = FeatureSpec.parse(
     "small-world",
 )
 VOCABULARIES = ((), (), (), PROTOCOLS, ())
-QUICK = FitOptions(seed=3, min_steps=800, max_steps=800, false_alarm_rate=0.01)
+QUICK = FitOptions(seed=4, min_steps=2_000, max_steps=2_000, false_alarm_rate=0.01)
+HASTY = replace(QUICK, min_steps=50, max_steps=50)
+"""For tests that do not look at how good the detector is."""
 TRAINING = TrainingFacts(
     source="small-world.csv",
     trained_at="2026-01-01T00:00:00+00:00",
@@ -70,6 +73,6 @@ def fit_small(options: FitOptions = QUICK, count: int = 2000) -> Fitted:
     return fit(SPEC, normal_vectors(count), VOCABULARIES, options)
 
 
-def save_small(folder: Path) -> Manifest:
+def save_small(folder: Path, options: FitOptions = QUICK) -> Manifest:
     """Train on the small world and save the bundle."""
-    return save(fit_small().detector, TRAINING, folder)
+    return save(fit_small(options).detector, TRAINING, folder)

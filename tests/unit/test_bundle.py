@@ -9,13 +9,13 @@ import pytest
 
 from monitor.bundle import load, save
 from monitor.errors import BundleError, DeviceError
-from tests.support.detectors import TRAINING, fit_small, normal_vectors, save_small
+from tests.support.detectors import HASTY, TRAINING, fit_small, normal_vectors, save_small
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "small-world"
-    save_small(folder)
+    save_small(folder, HASTY)
     return folder
 
 
@@ -30,7 +30,7 @@ def edit(bundle: Path, **changes: object) -> None:
 
 
 def test_a_loaded_detector_scores_as_the_saved_one_did(tmp_path: Path) -> None:
-    detector = fit_small().detector
+    detector = fit_small(HASTY).detector
     manifest = save(detector, TRAINING, tmp_path / "bundle")
     loaded, loaded_manifest = load(tmp_path / "bundle", "cpu")
     vectors = normal_vectors(500, seed=2)
@@ -110,7 +110,7 @@ def test_a_folder_that_does_not_exist_is_refused_with_what_to_do(tmp_path: Path)
 
 def test_saving_over_a_bundle_replaces_it_whole(bundle: Path) -> None:
     (bundle / "report.html").write_text("old")
-    save_small(bundle)
+    save_small(bundle, HASTY)
     assert not (bundle / "report.html").exists()
     assert [p.name for p in bundle.parent.iterdir()] == ["bundle"]
 
@@ -118,7 +118,7 @@ def test_saving_over_a_bundle_replaces_it_whole(bundle: Path) -> None:
 def test_saving_over_anything_else_is_refused_and_leaves_it_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BundleError, match="is no bundle"):
-        save_small(tmp_path)
+        save_small(tmp_path, HASTY)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 

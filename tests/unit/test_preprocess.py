@@ -31,8 +31,15 @@ def test_an_unseen_category_has_an_input_of_its_own() -> None:
 
 
 def test_the_inverse_gives_natural_units_back() -> None:
-    transform, vectors = fitted(), torch.from_numpy(normal_vectors(500, seed=9))
+    transform, vectors = fitted(), torch.from_numpy(normal_vectors(2000)[:500])
     torch.testing.assert_close(transform.natural(transform(vectors)), vectors, rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_outside_the_training_values_is_ever_expected() -> None:
+    wild = torch.tensor([[-50.0, 50.0, 50.0, 0.0, 0.0, 1.0, 0.0, 0.0]])
+    vectors, (expected,) = normal_vectors(2000), fitted().natural(wild)
+    lowest, highest = vectors.min(axis=0), vectors.max(axis=0)
+    np.testing.assert_allclose(expected[:3], [lowest[0], highest[1], highest[2]], rtol=1e-3)
 
 
 def test_a_few_absurd_training_values_do_not_widen_the_scale() -> None:
