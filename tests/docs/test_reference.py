@@ -19,6 +19,7 @@ from monitor.telemetry.metrics import Metrics
 from tests.docs.sentences import error_classes
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 PAGES = sorted(
     path
     for path in ROOT.rglob("*.md")
@@ -43,6 +44,11 @@ def commands(command: Any, name: str = "monitor") -> Iterator[tuple[str, Any]]:
     yield name, command
     for word, inner in getattr(command, "commands", {}).items():
         yield from commands(inner, f"{name} {word}")
+
+
+def help_texts() -> dict[str, str]:
+    """Of each command, as the page of the commands has it."""
+    return dict(re.findall(r"^## `([^`]+)`\n\n```text\n(.*?)```", page("cli.md"), re.M | re.S))
 
 
 def test_the_pages_are_what_the_code_says() -> None:
@@ -88,7 +94,7 @@ def test_every_field_of_a_spec_is_documented() -> None:
 
 
 def test_every_command_and_each_of_its_options_is_documented() -> None:
-    sections = dict(re.findall(r"^## `([^`]+)`\n\n```text\n(.*?)```", page("cli.md"), re.M | re.S))
+    sections = help_texts()
     for name, command in commands(typer.main.get_command(app)):
         assert command.help, f"{name} has no help"
         for parameter in command.params:
@@ -119,3 +125,19 @@ def anchors(text: str) -> set[str]:
 def test_the_documented_example_is_a_spec() -> None:
     [example] = re.findall(r"```toml\n(.*?)```", page("spec.md"), re.DOTALL)
     assert len(FeatureSpec.parse(tomllib.loads(example), "docs/spec.md")) == 4
+
+
+def test_the_settings_of_the_readme_are_settings() -> None:
+    [example] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert Settings.model_validate(tomllib.loads(example)).kafka.input_topics == ("vectors",)
+
+
+def test_the_commands_of_the_readme_exist_with_their_options() -> None:
+    texts = help_texts()
+    lines = re.findall(r"^\$ \S*(monitor .*?)(?: +#.*)?$", README, re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        name = max((name for name in texts if f"{line} ".startswith(f"{name} ")), key=len)
+        assert name != "monitor", line
+        for option in re.findall(r" (--?[a-z][a-z-]*)", line):
+            assert re.search(rf"(^|[ ,]){option}\b", texts[name], re.MULTILINE), f"{line}: {option}"
