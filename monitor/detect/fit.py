@@ -228,15 +228,18 @@ def _calibrate_scale(
 def _keep_frequent(
     spec: FeatureSpec, values: Matrix, vocabularies: Sequence[Vocabulary]
 ) -> tuple[Matrix, list[Vocabulary]]:
-    """Vocabularies cut to their most frequent values; the rest become unseen (code 0)."""
+    """Vocabularies cut to their most frequent values; the rest become unseen (code 0).
+
+    Equally frequent ones in alphabetical order, so that only the vectors decide and not where in a
+    file a value was first met.
+    """
     values, kept = values.copy(), [tuple(words) for words in vocabularies]
     for column in spec.columns_of("categorical"):
         words = vocabularies[column]
         codes = values[:, column].astype(np.int64)
-        counts = np.bincount(codes, minlength=len(words) + 1)
-        counts[0] = 0
-        frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
-        frequent = frequent[counts[frequent] > 0]
+        counts = np.bincount(codes, minlength=len(words) + 1).tolist()
+        met = [code for code in range(1, len(words) + 1) if counts[code]]
+        frequent = sorted(met, key=lambda code: (-counts[code], words[code - 1]))[:MAX_CATEGORIES]
         recode = np.zeros(len(words) + 1, dtype=np.float32)
         recode[frequent] = np.arange(1, len(frequent) + 1)
         values[:, column] = recode[codes]

@@ -34,7 +34,7 @@ STAGES = ("poll", "decode", "score", "publish", "commit")
 RECENT_VECTORS = 10_000
 """Memory of the anomaly ratio: a vector this many vectors ago weighs 1/e of the newest."""
 
-_ERRORS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10)
+_ERRORS = (0.001, 0.003, 0.01, 0.03, *(k / 10 for k in range(1, 21)), 2.5, 3, 4, 5, 7.5, 10)
 _VECTORS = tuple(4**k for k in range(9))
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _LATENCY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)

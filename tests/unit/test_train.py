@@ -76,7 +76,6 @@ def test_attacks_in_the_file_do_not_change_the_weights(trained: Trained, tmp_pat
         assert again.training.vectors + again.training.vectors_held_back == 1500
 
 
-@pytest.mark.xfail(reason="categories are numbered as they are met, in attacks as well")
 def test_categories_of_attacks_do_not_decide_the_order_of_equally_frequent_ones(
     tmp_path: Path,
 ) -> None:
