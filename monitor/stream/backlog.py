@@ -56,18 +56,24 @@ class Backlog:
         """Wait, unless it is closed meanwhile."""
         self._wait(lambda: False, timeout_s)
 
-    def drop(self, partitions: Collection[Partition]) -> None:
-        """Forget the records of these."""
+    def drop(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Forget the records of these; returns the first offset forgotten of each."""
+        dropped: list[Record] = []
+
+        def keep(records: Sequence[Record]) -> list[Record]:
+            dropped.extend(r for r in records if _of(r) in partitions)
+            return [r for r in records if _of(r) not in partitions]
+
         with self._changed:
-            self._records = [r for r in self._records if _of(r) not in partitions]
-            self._next_offsets = _without(self._next_offsets, partitions)
             batches, self._queue = self._queue, deque()
             for batch in batches:
-                self._ledger.take_back(r for r in batch.records if _of(r) in partitions)
-                kept = [r for r in batch.records if _of(r) not in partitions]
-                if kept:
+                if kept := keep(batch.records):
                     self._queue.append(MicroBatch(kept, _without(batch.next_offsets, partitions)))
+            self._ledger.take_back(dropped)
+            self._records = keep(self._records)
+            self._next_offsets = _without(self._next_offsets, partitions)
             self._changed.notify_all()
+        return {_of(record): record.offset for record in reversed(dropped)}
 
     def close(self) -> None:
         """Nobody waits any more."""

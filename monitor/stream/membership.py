@@ -57,7 +57,7 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         """Give the work in hand a moment, and commit while we still may."""
         partitions = _ours(revoked)
         self._health.problem("group", "rebalancing")
-        self._backlog.drop(partitions)
+        self._rewind(self._backlog.drop(partitions))
         deadline = monotonic() + DRAIN_SECONDS
         while not self.leaving and self._ledger.in_flight(partitions) and monotonic() < deadline:
             await self._connection.loop.sleep(_LOOK_AGAIN_SECONDS)
@@ -70,6 +70,17 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._health.problem("group", "not a member")
         self._backlog.drop(partitions)
         self._give_up(partitions)
+
+    def _rewind(self, offsets: Offsets) -> None:
+        """A partition that stays with us keeps its position: what was dropped is to be read again.
+
+        Those that go begin, with whoever gets them, at the committed offset.
+        """
+        consumer = self._connection.client
+        for partition, offset in offsets.items():
+            tp = TopicPartition(*partition)
+            if tp in consumer.assignment():
+                consumer.seek(tp, offset)
 
     async def _commit(self, offsets: Offsets) -> None:
         if not offsets:

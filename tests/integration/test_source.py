@@ -189,6 +189,20 @@ def test_a_new_member_takes_over_where_the_old_one_had_finished(kafka_broker: Br
         assert values(old.take(1)) == values(new.take(1)) == [b"later"]
 
 
+def test_what_was_fetched_and_not_taken_is_read_again_after_a_rebalance(
+    kafka_broker: Broker,
+) -> None:
+    group = Group(kafka_broker, kafka_broker.create_topic(partitions=2))
+    with group.stack:
+        for partition in (0, 1):
+            kafka_broker.produce(group.topic, *numbers(200), partition=partition)
+        old = group.join(max_vectors=10)
+        until(lambda: len(old.source._backlog._queue) >= QUEUED_BATCHES)
+        new = group.join(max_vectors=10)
+        until(lambda: new.joined and old.metric("anomaly_monitor_rebalances_total") == 2)
+        assert values(old.take(200)) == values(new.take(200)) == numbers(200)
+
+
 def test_an_acknowledgement_that_comes_after_the_revocation_is_ignored(
     kafka_broker: Broker,
 ) -> None:
