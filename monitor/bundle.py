@@ -240,9 +240,12 @@ def _read(folder: Path, name: str) -> bytes:
     try:
         return (folder / name).read_bytes()
     except FileNotFoundError as error:
-        hint = "" if folder.exists() else "; create it with `monitor train FILE --spec S -o BUNDLE`"
-        what = name if folder.exists() else "no such folder"
-        raise BundleError(f"bundle {folder}: {what} is missing{hint}.") from error
+        if folder.exists():
+            raise BundleError(f"bundle {folder}: {name} is missing; train again.") from error
+        raise BundleError(
+            f"bundle {folder}: no such folder; create it with "
+            "`monitor train FILE --spec SPEC -o BUNDLE`."
+        ) from error
     except OSError as error:
         raise BundleError(f"bundle {folder}: {name} cannot be read ({error.strerror}).") from error
 

@@ -95,10 +95,12 @@ class Identity(BaseModel):
         description="Time of the event: seconds, milliseconds, microseconds or nanoseconds since "
         "1970 (told apart by magnitude), or ISO 8601 text.",
     )
-    source_address: str | None = None
-    source_port: str | None = None
-    destination_address: str | None = None
-    destination_port: str | None = None
+    source_address: str | None = Field(
+        default=None, description="Address from which it came; alerts are keyed by it."
+    )
+    source_port: str | None = Field(default=None, description="Port from which it came.")
+    destination_address: str | None = Field(default=None, description="Address to which it went.")
+    destination_port: str | None = Field(default=None, description="Port to which it went.")
     protocol: str | None = Field(default=None, description="Name or IANA number.")
     entities: dict[str, str] = Field(
         default_factory=dict, description="Further entities: label to field (device, user, ...)."
@@ -116,9 +118,9 @@ class FeatureSpec(BaseModel):
 
     model_config = _STRICT
 
-    format_version: Literal[1] = 1
-    name: str = Field(min_length=1)
-    description: str = ""
+    format_version: Literal[1] = Field(default=1, description="Version of this format.")
+    name: str = Field(min_length=1, description="Name, as bundles and errors show it.")
+    description: str = Field(default="", description="What it reads, for people.")
     unwrap: tuple[str, ...] = Field(
         default=(),
         strict=False,
@@ -132,8 +134,10 @@ class FeatureSpec(BaseModel):
     ignore: tuple[str, ...] = Field(
         default=(), strict=False, description="Fields and columns known to be no features."
     )
-    identity: Identity = Identity()
-    features: tuple[Feature, ...] = Field(min_length=1, strict=False)
+    identity: Identity = Field(default=Identity(), description="Where an event says what it was.")
+    features: tuple[Feature, ...] = Field(
+        min_length=1, strict=False, description="The inputs of the network, in order."
+    )
 
     @model_validator(mode="after")
     def _names_unique(self) -> Self:

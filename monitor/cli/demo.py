@@ -18,7 +18,9 @@ def demo(
     folder: Annotated[
         Path, typer.Option(help="Where the bundle, settings and logs of the run are left.")
     ] = Path("demo-run"),
-    port: Annotated[int, typer.Option(help="Port of metrics and health; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of metrics and health; 0 takes a free one.")
+    ] = 0,
 ) -> None:
     """Run the whole monitor on real traffic, on an embedded broker.
 

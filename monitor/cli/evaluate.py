@@ -30,6 +30,14 @@ def evaluate(
     detector, manifest = load(bundle, device)
     evaluation = run_evaluation(detector, file, label_column, frozenset(split_list(benign)))
     figures = {"bundle": manifest.bundle_id, "file": file.name, **evaluation.figures()}
+    if evaluation.attack.all():
+        Console(stderr=True).print(
+            f"warning: no row is labelled {benign}, so nothing can be compared; the labels are "
+            f"{', '.join(list(figures['by_label'])[:8])}.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
     if json:
         typer.echo(json_lines.dumps(figures))
     else:

@@ -117,7 +117,7 @@ def answers(bootstrap_servers: str) -> bool:
     try:
         with socket.create_connection((host, int(port)), timeout=1):
             pass
-    except OSError:
+    except (OSError, OverflowError, ValueError):
         return False
     try:
         admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=5000)

@@ -21,12 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.bundle import load
-from monitor.demo.broker import EmbeddedBroker
+from monitor.demo.broker import EmbeddedBroker, answers
 from monitor.demo.daemon import Daemon, settings_text
 from monitor.demo.topics import create_topics, unique_topics
 from monitor.detect.fit import FitOptions
 from monitor.detect.fit import Progress as TrainingProgress
-from monitor.errors import StreamError
+from monitor.errors import BrokerError, SettingsError, StreamError
 from monitor.evaluate import evaluate
 from monitor.features import FeatureSpec
 from monitor.ingest.files import open_vectors
@@ -105,6 +105,7 @@ class Demo:
 
     def guided(self) -> Result:
         """Everything once, with progress; the figures of the run."""
+        self._prepare()
         self._say("1/4  Train on the benign rows of NSL-KDD's 20 % training file")
         training_seconds = self._train()
         self._say(f"2/4  Start a broker ({self._broker_name}) and the daemon")
@@ -136,8 +137,21 @@ class Demo:
         except KeyboardInterrupt:
             self._say("stopping")
 
+    def _prepare(self) -> None:
+        """Refuse now what would only fail after the training."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"--folder {self._folder}: cannot be made ({error.strerror}); name another."
+            ) from error
+        if self._bootstrap and not answers(self._bootstrap):
+            raise BrokerError(
+                f"--broker {self._bootstrap}: no Kafka answers there; start it or correct the "
+                "address, host:port, or leave it out for the embedded broker."
+            )
+
     def _train(self) -> float:
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._bundle = self._folder / "bundle"
         with self._training_progress(self._console) as progress:
             trained = train(

@@ -6,7 +6,7 @@ from typing import Any
 
 from monitor.config import ENV_NESTED, ENV_PREFIX, Settings
 from monitor.features import PRESET_PREFIX, FeatureSpec, presets
-from tests.docs.markdown import advice, table
+from tests.docs.markdown import table
 
 SETTINGS_INTRODUCTION = """\
 # Settings
@@ -159,7 +159,7 @@ def _fields(section: Schema) -> Iterator[tuple[str, str, str, str]]:
     for name, field in section["properties"].items():
         required = name in section.get("required", ())
         default = "required" if required else _default(field.get("default"))
-        yield name, _type(name, field), default, field.get("description") or advice("spec", name)
+        yield name, _type(name, field), default, field["description"]
 
 
 def _type(name: str, field: Schema) -> str:

@@ -58,7 +58,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         FeatureSpec.load("preset:nothing")
 
 
-@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("preset", list(presets()))
 def test_every_preset_loads(preset: str) -> None:
     assert len(FeatureSpec.load(preset)) >= 5
 
