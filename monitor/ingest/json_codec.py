@@ -340,8 +340,8 @@ def _unusable_number(text: str) -> RecordError | None:
 
     def number(literal: str) -> float:
         if math.isinf(parsed := float(literal)):
-            error = f"{literal[:_EXCERPT]} is beyond float32"
-            found.append(RecordError(Reason.OUT_OF_RANGE, error))
+            error = f"{literal[:_EXCERPT]} is infinite as a float"
+            found.append(RecordError(Reason.NOT_FINITE, error))
         return parsed
 
     try:
