@@ -60,7 +60,8 @@ class Calibration:
         ordered = np.sort(errors.astype(np.float32))
         tail = _fit_tail(ordered)
         if len(ordered) > MAX_STORED_ERRORS:
-            ordered = np.quantile(ordered, np.linspace(0, 1, MAX_STORED_ERRORS)).astype(np.float32)
+            kept = np.linspace(0, len(ordered) - 1, MAX_STORED_ERRORS).round().astype(np.int64)
+            ordered = ordered[kept]
         return cls(ordered, tail, len(errors))
 
     def tail_probability(self, errors: ArrayLike) -> NDArray[np.float64]:
