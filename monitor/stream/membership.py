@@ -22,7 +22,7 @@ from monitor.telemetry.metrics import Metrics
 
 DRAIN_SECONDS = 3.0
 """How long a revocation waits for work in hand."""
-COMMIT_SECONDS = 2.0
+COMMIT_SECONDS = 1.5
 _LOOK_AGAIN_SECONDS = 0.01
 
 log = structlog.get_logger()

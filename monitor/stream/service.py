@@ -59,11 +59,10 @@ from monitor.telemetry.metrics import Metrics
 NEXT_SECONDS = 0.5
 """How often an idle service looks whether it is to stop."""
 RETRY_SECONDS = 1.0
-PUBLISH_SECONDS = 3.0
-LEAVE_SECONDS = 2.5
+PUBLISH_SECONDS = 2.0
+LEAVE_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
-"""What each step of stopping may take. With an attempt to connect that is under way, 3 s more, they
-stay below the 10 s that are promised."""
+"""What each step of stopping may take; together well below the 10 s that are promised."""
 MAX_THREADS = 4
 """More gain nothing on networks of this size."""
 

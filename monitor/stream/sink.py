@@ -31,7 +31,7 @@ from kafka.serializer import Serializer
 
 from monitor.config import KafkaSettings
 from monitor.errors import BrokerError, StreamError
-from monitor.stream.client import REFUSALS, BrokerAwayError, Connection, connect
+from monitor.stream.client import REFUSALS, BrokerAwayError, Connection, close_producer, connect
 from monitor.stream.contracts import Offsets, Output
 from monitor.telemetry.health import Health
 
@@ -114,8 +114,7 @@ class KafkaSink:
         """Close the producer; a write that was abandoned is dropped with it."""
         connection, self._connection = self._connection, None
         if connection:
-            with suppress(KafkaError):
-                connection.client.close(timeout_s)
+            close_producer(connection.client, timeout_s)
 
     def _publish(self, outputs: Sequence[Output]) -> None:
         """Try until all are acknowledged."""
@@ -187,6 +186,8 @@ class KafkaSink:
         Raises:
             StreamError: it will not.
         """
+        if self._give_up_at < float("inf"):
+            return  # looking takes time of which there is none left
         try:
             self._verify()
         except BrokerAwayError as reason:
@@ -239,9 +240,8 @@ class KafkaSink:
         """After a failure that may mend itself: look, and begin with a new producer."""
         self._in_trouble(str(reason))
         self.close(CLOSE_SECONDS)
-        if monotonic() < self._give_up_at:
-            self._look()
-            sleep(RETRY_SECONDS)
+        self._look()
+        sleep(RETRY_SECONDS)
 
     def _in_trouble(self, reason: str) -> None:
         if self._health.parts.get("outputs") == "ok":

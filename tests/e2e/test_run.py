@@ -245,15 +245,25 @@ def test_told_to_stop_while_it_waits_for_the_broker_it_ends_at_once(tmp_path: Pa
         assert daemon.told("stopped") == 1
 
 
-def test_the_second_signal_does_not_wait(kafka_server: KafkaServer, tmp_path: Path) -> None:
+def test_with_a_broker_that_is_silent_it_ends_in_time_and_at_once_at_the_second_signal(
+    kafka_server: KafkaServer, tmp_path: Path
+) -> None:
     broker = Broker("Kafka", kafka_server.bootstrap_servers, server=kafka_server)
-    settings = settings_file(tmp_path, broker, broker.create_topic())
-    with Daemon(settings) as daemon:
-        daemon.wait_until_ready()
+    topic = broker.create_topic()
+    settings = settings_file(tmp_path, broker, topic, batch="max_vectors = 10")
+    with Daemon(settings) as idle, Daemon(settings) as busy:
+        idle.wait_until_ready()
+        busy.wait_until_ready()
+        broker.produce(topic, *(event(ODD, n) for n in range(3000)))
+        until(lambda: idle.vectors() + busy.vectors() > 100)
+        if idle.vectors() > busy.vectors():
+            idle, busy = busy, idle
         kafka_server.signal(signal.SIGSTOP)
-        daemon.process.send_signal(signal.SIGTERM)
-        until(lambda: daemon.told("stopping"))
-        assert daemon.terminate() == 128 + signal.SIGTERM
+        assert busy.terminate() == 0
+        assert busy.told("stopped while outputs could not be published; none is committed") == 1
+        idle.process.send_signal(signal.SIGTERM)
+        until(lambda: idle.told("stopping"))
+        assert idle.terminate() == 128 + signal.SIGTERM
 
 
 def test_an_idle_daemon_hardly_uses_the_processor(kafka_broker: Broker, tmp_path: Path) -> None:

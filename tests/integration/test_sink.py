@@ -136,7 +136,8 @@ def test_a_topic_that_is_deleted_stops_the_stream(kafka_broker: Broker) -> None:
         bench.sink.write([Output(bench.alerts, b"k", b"second")], OFFSETS)
     assert f"topic '{bench.alerts}': does not exist" in str(caught.value)
     assert bench.acknowledged == [OFFSETS]
-    bench.sink.close(1.0)
+    bench.sink.close(timeout_s=0.5)
+    until(lambda: not any("network-thread" in t.name for t in threading.enumerate()))
 
 
 def test_while_the_broker_is_away_a_write_waits_and_then_succeeds(
