@@ -121,8 +121,8 @@ def load_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or MANIFEST
-        raise BundleError(f"bundle {folder}: {MANIFEST}: {where}: {first['msg']}.") from error
+        where = ".".join((MANIFEST, *map(str, first["loc"])))
+        raise BundleError(f"bundle {folder}: {where}: {first['msg']}.") from error
     _check_consistent(manifest, folder)
     return manifest
 
@@ -158,9 +158,8 @@ def build_model(
 
 def _describe(detector: Detector, training: TrainingFacts, weights_sha256: str) -> Manifest:
     calibration, spec = detector.calibration, detector.spec
-    identity = hashlib.sha256(f"{weights_sha256}{spec.digest}".encode()).hexdigest()[:16]
-    return Manifest(
-        bundle_id=identity,
+    manifest = Manifest(
+        bundle_id="0" * 16,
         spec=spec,
         spec_sha256=spec.digest,
         vocabularies={
@@ -180,6 +179,13 @@ def _describe(detector: Detector, training: TrainingFacts, weights_sha256: str) 
         libraries={name: version(name) for name in LIBRARIES},
         weights_sha256=weights_sha256,
     )
+    return manifest.model_copy(update={"bundle_id": identity_of(manifest)})
+
+
+def identity_of(manifest: Manifest) -> str:
+    """Names the bundle by all that is in it; the weights by their hash."""
+    content = manifest.model_dump(mode="json", exclude={"bundle_id"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _assemble(
@@ -229,6 +235,11 @@ def _check_consistent(manifest: Manifest, folder: Path) -> None:
         raise BundleError(
             f"bundle {folder}: {MANIFEST}: vocabularies: must name exactly the categorical "
             f"features, {different[0]!r} is missing or too many."
+        )
+    if manifest.bundle_id != identity_of(manifest):
+        raise BundleError(
+            f"bundle {folder}: {MANIFEST} is not what was saved (bundle_id does not fit it); "
+            "restore the bundle or train again."
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
+from pydantic_settings import SettingsError as UnreadableSettingsError
 
 from monitor.config import ENV_NESTED, ENV_PREFIX, Settings
 from monitor.errors import SettingsError
@@ -107,7 +108,13 @@ def _read_environment() -> dict[str, Any]:
             known = _closest(head, Settings)
             hint = f"; did you mean {ENV_PREFIX}{known.upper()}?" if known else "."
             raise SettingsError(f"environment: {variable.upper()}: no such setting{hint}")
-    return source()
+    try:
+        return source()
+    except UnreadableSettingsError as error:
+        raise SettingsError(
+            f"environment: {error}; set the members of a table one by one, such as "
+            f"{ENV_PREFIX}KAFKA{ENV_NESTED}GROUP_ID."
+        ) from error
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """`monitor run`: the daemon."""
 
+import signal
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +26,8 @@ def run(
     ] = None,
 ) -> None:
     """Read vectors from Kafka, score them, publish alerts. Ends on SIGTERM or Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)  # until the service listens itself: importing torch takes long
     from monitor.config_sources import load_settings
     from monitor.telemetry.logs import configure_logs
 
@@ -39,6 +44,11 @@ def run(
     from monitor.stream.service import build_service
 
     build_service(settings).run()
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Nothing has been consumed yet."""
+    sys.exit(0)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from monitor.reasons import Reason
 
 PREFIX = "anomaly-monitor."
 MAX_ERROR_TEXT = 256
-MAX_DEAD_LETTER_BYTES = 1_000_000
-"""Fits the largest record that Kafka takes by default (1 MiB), with its overhead."""
+MAX_DEAD_LETTER_BYTES = 16_000_000
+"""As much as a topic may be made to take; the sink cuts what its topic takes no more of."""
 
 _RECORD_OVERHEAD_BYTES = 100
 _HEADER_OVERHEAD_BYTES = 10

@@ -63,7 +63,8 @@ class Manifest(BaseModel):
 
     format_version: Literal[1] = 1
     bundle_id: str = Field(
-        pattern=r"^[0-9a-f]{16}$", description="From the hashes of weights and spec."
+        pattern=r"^[0-9a-f]{16}$",
+        description="From everything else in here, the weights by their hash.",
     )
     spec: FeatureSpec
     spec_sha256: str

@@ -22,6 +22,7 @@ from monitor.telemetry.metrics import Metrics
 CODECS = {
     "crc32c": "without it the Kafka client checks sums in pure Python, several times slower",
     "lz4": "without it topics compressed with lz4 cannot be read",
+    "snappy": "without it topics compressed with snappy cannot be read",
     "zstandard": "without it topics compressed with zstd cannot be read",
 }
 

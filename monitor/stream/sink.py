@@ -1,6 +1,6 @@
 """The sink: Kafka's producer, and the only place that lets offsets be committed.
 
-    sink = KafkaSink(settings.kafka, source.acknowledge, health, verify_outputs)
+    sink = KafkaSink(settings.kafka, source.acknowledge, verify, health)
     sink.write(outputs, batch.next_offsets)
 
 Every output is acknowledged by all in-sync replicas before an offset is. While the broker is away
@@ -30,6 +30,7 @@ from kafka.future import Future
 from kafka.serializer import Serializer
 
 from monitor.config import KafkaSettings
+from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES
 from monitor.errors import BrokerError, StreamError
 from monitor.stream.client import REFUSALS, BrokerAwayError, Connection, close_producer, connect
 from monitor.stream.contracts import Offsets, Output
@@ -155,6 +156,7 @@ class KafkaSink:
                 delivery_timeout_ms=DELIVERY_TIMEOUT_MS,
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
                 max_block_ms=METADATA_TIMEOUT_MS,
+                max_request_size=2 * MAX_DEAD_LETTER_BYTES,
                 metrics_enabled=False,
             )
         return self._connection.client

@@ -44,9 +44,11 @@ def configure_logs(settings: LogSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     handler.addFilter(_Quiet(debug=settings.level == "debug"))
-    # Below INFO the Kafka client logs its requests, and with them passwords.
+    # Libraries may only warn: some tell every flow they hash. Below INFO the Kafka client logs its
+    # requests, and with them passwords.
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("monitor").setLevel(settings.level.upper())
     logging.getLogger("kafka").setLevel(logging.INFO)
-    logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
 
 
 def _in_order(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -24,7 +24,7 @@ def test_all_well_is_a_line_each_and_exit_code_0(kafka_broker: Broker, tmp_path:
     code, lines = examine(settings_file(tmp_path, kafka_broker, topic))
     assert code == 0, lines
     assert list(lines) == [
-        *("crc32c", "lz4", "zstandard", "settings", "device", "bundle", "port", "broker"),
+        *("crc32c", "lz4", "snappy", "zstandard", "settings", "device", "bundle", "port", "broker"),
         *("input", "group", "alerts", "letters"),
     ]
     assert all(line.startswith("ok ") for line in lines.values())

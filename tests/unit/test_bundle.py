@@ -1,13 +1,15 @@
 """A bundle comes back as it was saved, or not at all."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from monitor.bundle import load, save
+from monitor.bundle import identity_of, load, load_manifest, save
 from monitor.errors import BundleError, DeviceError
 from tests.support.detectors import HASTY, TRAINING, fit_small, normal_vectors, save_small
 
@@ -70,11 +72,14 @@ def test_every_truncation_of_the_manifest_is_refused(bundle: Path) -> None:
     ("changes", "says"),
     [
         ({"format_version": 2}, "upgrade the monitor"),
-        ({"network": {"name": "dense", "hidden": [16, 8]}}, "expected"),
+        ({"network": {"name": "dense", "hidden": [16, 8]}}, "not what was saved"),
         ({"network": {"name": "pickle", "hidden": [8]}}, "network.name"),
         ({"vocabularies": {}}, "'protocol' is missing"),
         ({"surprise": 1}, "surprise"),
         ({"spec_sha256": "0" * 64}, "changed after training"),
+        ({"vocabularies": {"protocol": ["udp", "tcp", "icmp"]}}, "not what was saved"),
+        ({"libraries": {}}, "not what was saved"),
+        ({"bundle_id": "0" * 16}, "not what was saved"),
     ],
 )
 def test_a_changed_manifest_is_refused_in_one_sentence(
@@ -86,6 +91,18 @@ def test_a_changed_manifest_is_refused_in_one_sentence(
     assert says in str(refusal.value)
     assert str(bundle) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_weights_of_another_shape_are_refused(bundle: Path, tmp_path: Path) -> None:
+    save_small(tmp_path / "narrow", replace(HASTY, hidden=(8, 3)))
+    narrow = (tmp_path / "narrow" / "weights.safetensors").read_bytes()
+    (bundle / "weights.safetensors").write_bytes(narrow)
+    forged = load_manifest(bundle).model_copy(
+        update={"weights_sha256": hashlib.sha256(narrow).hexdigest()}
+    )
+    edit(bundle, weights_sha256=forged.weights_sha256, bundle_id=identity_of(forged))
+    with pytest.raises(BundleError, match=r"expected \("):
+        load(bundle)
 
 
 def test_a_feature_that_is_missing_from_the_spec_is_refused(bundle: Path) -> None:

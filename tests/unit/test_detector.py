@@ -7,11 +7,19 @@ import pytest
 import torch
 
 from monitor.detect.detector import SCORING_CHUNK, Detector
-from monitor.detect.explain import UNSEEN, explain
+from monitor.detect.explain import explain
 from monitor.detect.fit import MIN_VECTORS, Fitted, fit
 from monitor.detect.networks import default_hidden
 from monitor.errors import DataError
-from tests.support.detectors import HASTY, QUICK, SPEC, VOCABULARIES, fit_small, normal_vectors
+from tests.support.detectors import (
+    HASTY,
+    PROTOCOLS,
+    QUICK,
+    SPEC,
+    VOCABULARIES,
+    fit_small,
+    normal_vectors,
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,17 +124,18 @@ def test_the_feature_that_was_corrupted_is_named_first(detector: Detector) -> No
 
 
 def test_an_explanation_has_observed_and_expected_in_natural_units(detector: Detector) -> None:
-    vectors = normal_vectors(1, seed=5)
-    vectors[0, 3], vectors[0, 4] = 1, 0  # tcp is always encrypted here
-    observed = (*map(float, vectors[0, :3]), "tcp", False)
-    (features,) = explain(detector, vectors, [observed], top=5)
-    by_name = {feature.name: feature for feature in features}
-    assert sum(feature.share for feature in features) == pytest.approx(1, rel=1e-3)
-    assert by_name["encrypted"].observed is False
-    assert isinstance(by_name["encrypted"].expected, bool)
-    assert by_name["protocol"].observed == "tcp"
-    assert by_name["protocol"].expected in (*VOCABULARIES[3], UNSEEN)
-    assert by_name["packets"].expected == pytest.approx(vectors[0, 1], rel=2)
+    vectors = normal_vectors(200, seed=5)
+    vectors[:, 4] = 1 - vectors[:, 4]  # what tcp never does, nor the others
+    observed = [(*map(float, row[:3]), PROTOCOLS[int(row[3]) - 1], bool(row[4])) for row in vectors]
+    named = set()
+    for features, values in zip(explain(detector, vectors, observed, top=5), observed, strict=True):
+        assert 0 < sum(feature.share for feature in features) <= 1.001
+        for feature in features:
+            assert feature.observed == values[SPEC.names.index(feature.name)]
+            assert feature.observed != feature.expected
+            assert isinstance(feature.expected, type(feature.observed))
+            named.add(feature.name)
+    assert {"encrypted", "protocol"} <= named
 
 
 @pytest.mark.parametrize("inputs", [1, 2, 5, 41, 119, 1024, 5000])

@@ -95,14 +95,15 @@ import logging, structlog
 from monitor.config import LogSettings
 from monitor.telemetry.logs import configure_logs
 configure_logs(LogSettings(**{settings}))
-structlog.get_logger().info("ready", broker="b:9092")
-structlog.get_logger().debug("details")
+structlog.get_logger("monitor.stream").info("ready", broker="b:9092")
+structlog.get_logger("monitor.stream").debug("details")
 logging.getLogger("kafka.net").error("Connection failed: again")
 try:
     raise RuntimeError("a defect")
 except RuntimeError:
     logging.getLogger("kafka.net").exception("Unhandled exception in task")
 logging.getLogger("other").warning("from a library")
+logging.getLogger("communityid").info("| seed 00:00, source 10.0.0.1")
 """
 
 
