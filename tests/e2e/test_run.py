@@ -252,7 +252,7 @@ def test_with_a_broker_that_is_silent_it_ends_in_time_and_at_once_at_the_second_
     with Daemon(settings) as idle, Daemon(settings) as busy:
         idle.wait_until_ready()
         busy.wait_until_ready()
-        broker.produce(topic, *(event(ODD, n) for n in range(3000)))
+        broker.produce(topic, *(event(ODD, n) for n in range(12_000)))
         until(lambda: idle.vectors() + busy.vectors() > 100)
         if idle.vectors() > busy.vectors():
             idle, busy = busy, idle
