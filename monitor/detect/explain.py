@@ -13,6 +13,9 @@ from monitor.features import Feature
 ALIKE_SHARE = 0.01
 """Numbers that differ by less are the same to people."""
 
+NEGLIGIBLE = 1e-6
+"""What float32 leaves of a zero."""
+
 UNSEEN = "(a value never seen in training)"
 
 
@@ -55,4 +58,4 @@ def _natural(detector: Detector, column: int, value: float) -> Any:
         return detector.vocabularies[column][code - 1] if code else UNSEEN
     if feature.kind == "boolean":
         return value >= 0.5
-    return value
+    return 0.0 if abs(value) < NEGLIGIBLE else value
