@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, Final
 
@@ -204,18 +204,19 @@ class JsonCodec:
             numeric = [columns[i] for i in self._numeric]
             matrix[:, self._numeric] = _numbers(numeric, len(features)).T
         for i in self._others:
-            is_boolean = self.spec.features[i].kind == "boolean"
-            encode = _boolean if is_boolean else self._encoder(i)
-            matrix[:, i] = np.fromiter(map(encode, columns[i]), np.float32, len(features))
+            matrix[:, i] = self._encode(i, columns[i])
         return matrix
 
-    def _encoder(self, column: int) -> Callable[[Any], int]:
-        codes = self._codes[column]
-
-        def encode(value: Any) -> int:
-            return codes.get(value if type(value) is str else _category(value), 0)
-
-        return encode
+    def _encode(self, feature: int, values: Sequence[Any]) -> Matrix:
+        """The values of a boolean or categorical feature to (n,) float32."""
+        if self.spec.features[feature].kind == "boolean":
+            try:
+                return np.fromiter(map(_BOOLEANS.__getitem__, values), np.float32, len(values))
+            except (KeyError, TypeError):
+                raise RecordError(Reason.WRONG_TYPE, "not a boolean") from None
+        texts = values if set(map(type, values)) == {str} else map(_category, values)
+        codes = map(self._codes[feature].get, texts, repeat(0))
+        return np.fromiter(codes, np.float32, len(values))
 
 
 def find(event: Mapping[str, Any], path: str) -> Any:
