@@ -34,6 +34,12 @@ KEYS = {
 }
 
 
+def _as_from_a_terminal() -> None:
+    """Listen to Ctrl-C even where the tests run in the background, which ignores it."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Run:
     """`monitor demo` as a process, what it prints, and the processes that it starts."""
 
@@ -47,7 +53,7 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 stdout=screen,
                 stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
+                preexec_fn=_as_from_a_terminal,
             )
 
     @property
