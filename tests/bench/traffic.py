@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 120.0
 class Pace:
     """How fast records were dealt with, and what processor time each took, over all threads.
 
-    The latter hardly depends on what else the machine is doing.
+    The latter depends less on what else the machine is doing.
     """
 
     per_second: float
