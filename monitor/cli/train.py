@@ -31,7 +31,7 @@ def train(
     from monitor.cli.options import check_rate, parse_widths, training_progress
     from monitor.detect.fit import FitOptions
     from monitor.features import FeatureSpec
-    from monitor.report import write_training_report
+    from monitor.report.training import write_training_report
     from monitor.train import TrainingData
     from monitor.train import train as run_training
 

@@ -31,7 +31,7 @@ from monitor.evaluate import evaluate
 from monitor.features import FeatureSpec
 from monitor.ingest.files import open_vectors
 from monitor.ingest.replay import vector_records
-from monitor.report import write_training_report
+from monitor.report.training import write_training_report
 from monitor.train import train
 
 DATA = Path(__file__).parent / "data"

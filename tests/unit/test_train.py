@@ -14,7 +14,7 @@ from monitor.bundle import load_manifest
 from monitor.detect.fit import FitOptions
 from monitor.errors import BundleError, DataError
 from monitor.features import FeatureSpec
-from monitor.report import write_training_report
+from monitor.report.training import write_training_report
 from monitor.train import ALL_NORMAL, Trained, TrainingData, read_normal, train
 from tests.support.detectors import SPEC
 from tests.support.labelled import ATTACKS, HEADER, normal_rows, write_csv

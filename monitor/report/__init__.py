@@ -1,0 +1,1 @@
+"""Reports: self-contained HTML files, one module for each kind; `page` is what they share."""
