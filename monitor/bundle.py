@@ -33,7 +33,7 @@ from monitor.contracts.manifest import (
 )
 from monitor.detect.calibration import Calibration, Tail
 from monitor.detect.detector import Detector, ReconstructionModel
-from monitor.detect.networks import DenseAutoencoder
+from monitor.detect.networks import NETWORKS
 from monitor.detect.preprocess import Preprocessor
 from monitor.errors import BundleError, DeviceError
 from monitor.features import FeatureSpec
@@ -148,16 +148,18 @@ def resolve_device(device: str) -> torch.device:
 
 
 def build_model(
-    spec: FeatureSpec, vocabularies: dict[str, tuple[str, ...]], hidden: tuple[int, ...]
+    spec: FeatureSpec, vocabularies: dict[str, tuple[str, ...]], network: NetworkFacts
 ) -> ReconstructionModel:
-    """An untrained model of the shape that spec, vocabularies and widths ask for."""
+    """An untrained model of the shape that spec, vocabularies and network ask for."""
     counts = [len(vocabularies.get(name, ())) for name in spec.names]
     preprocessor = Preprocessor(spec, counts)
-    return ReconstructionModel(preprocessor, DenseAutoencoder(preprocessor.inputs, hidden))
+    return ReconstructionModel(
+        preprocessor, NETWORKS[network.name](preprocessor.inputs, **network.hyperparameters())
+    )
 
 
 def _describe(detector: Detector, training: TrainingFacts, weights_sha256: str) -> Manifest:
-    calibration, spec = detector.calibration, detector.spec
+    calibration, spec, network = detector.calibration, detector.spec, detector.model.network
     manifest = Manifest(
         bundle_id="0" * 16,
         spec=spec,
@@ -165,7 +167,7 @@ def _describe(detector: Detector, training: TrainingFacts, weights_sha256: str) 
         vocabularies={
             spec.names[i]: detector.vocabularies[i] for i in spec.columns_of("categorical")
         },
-        network=NetworkFacts(name="dense", hidden=detector.model.network.hidden),
+        network=NetworkFacts.model_validate({"name": network.name, **network.hyperparameters()}),
         calibration=CalibrationFacts(
             false_alarm_rate=detector.false_alarm_rate,
             threshold=detector.threshold,
@@ -192,7 +194,7 @@ def _assemble(
     manifest: Manifest, tensors: dict[str, Tensor], device: torch.device, folder: Path
 ) -> Detector:
     facts = manifest.calibration
-    model = build_model(manifest.spec, manifest.vocabularies, manifest.network.hidden)
+    model = build_model(manifest.spec, manifest.vocabularies, manifest.network)
     errors = tensors.pop(CALIBRATION_ERRORS, None)
     expected = model.state_dict()
     for name, tensor in expected.items():

@@ -1,6 +1,6 @@
 """The manifest of a trained bundle: everything about a detector but its numbers."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,10 @@ class NetworkFacts(BaseModel):
     hidden: tuple[int, ...] = Field(
         min_length=1, description="Encoder widths; the last is the bottleneck."
     )
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """All but the name: what makes the network of this name again."""
+        return self.model_dump(exclude={"name"})
 
 
 class CalibrationFacts(BaseModel):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from monitor.batch import Matrix
 from monitor.detect.calibration import Calibration
-from monitor.detect.networks import DenseAutoencoder
+from monitor.detect.networks import Network
 from monitor.detect.preprocess import Preprocessor
 from monitor.features import FeatureSpec
 
@@ -62,37 +62,46 @@ class ReconstructionModel(nn.Module):
     error_scale: Tensor
     membership: Tensor
 
-    def __init__(self, preprocessor: Preprocessor, network: DenseAutoencoder) -> None:
+    def __init__(self, preprocessor: Preprocessor, network: Network) -> None:
         super().__init__()
         self.preprocessor = preprocessor
         self.network = network
         membership = torch.zeros(preprocessor.inputs, preprocessor.features)
         membership[torch.arange(preprocessor.inputs), preprocessor.source] = 1.0
         self.register_buffer("membership", membership, persistent=False)
-        self.register_buffer("error_scale", torch.ones(preprocessor.features))
+        judged = preprocessor.features + network.penalties
+        self.register_buffer("error_scale", torch.ones(judged))
 
     def squared_errors(self, values: Tensor) -> Tensor:
-        """(n, f) float32 vectors to (n, f) squared reconstruction errors of their features."""
+        """(n, f) float32 vectors to (n, f + p): squared errors of features, then penalties."""
         z = self.preprocessor(values)  # (n, f) -> (n, d)
-        squared = (self.reconstruct(z) - z).square()
+        inputs = limited(z)
+        reconstruction = self.network(inputs)
+        squared = self.by_feature(reconstruction, z)
+        if not self.network.penalties:
+            return squared
+        return torch.cat((squared, self.network.penalise(inputs, reconstruction)), dim=1)
+
+    def by_feature(self, reconstruction: Tensor, z: Tensor) -> Tensor:
+        """(n, d) reconstruction and target to (n, f) squared errors of their features."""
+        squared = (reconstruction - z).square()
         return torch.mm(squared, self.membership)  # (n, d) -> (n, f)
 
-    def reconstruct(self, z: Tensor) -> Tensor:
-        """(n, d) network inputs to their (n, d) reconstruction.
-
-        Inputs are limited on their way into the network: one wild feature then shows in its own
-        error, and does not throw the reconstruction of all the others.
-        """
-        reconstruction: Tensor = self.network(z.clamp(-INPUT_LIMIT, INPUT_LIMIT))
-        return reconstruction
+    def reconstruction_errors(self, reconstruction: Tensor, z: Tensor) -> Tensor:
+        """(n, d) reconstruction and target to (n,) errors without penalties, for training."""
+        scale = self.error_scale[: self.preprocessor.features]
+        return torch.log1p(self.by_feature(reconstruction, z) / scale).mean(dim=1)
 
     def feature_errors(self, values: Tensor) -> Tensor:
-        """(n, f) float32 vectors to the (n, f) terms whose mean is the reconstruction error."""
+        """(n, f) float32 vectors to the (n, f + p) terms whose mean is the reconstruction error."""
         return torch.log1p(self.squared_errors(values) / self.error_scale)
 
     def deviations(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, f): how far each feature is off, for explanations."""
-        return torch.log1p(self.squared_errors(values) / (self.error_scale + EXPLANATION_FLOOR))
+        deviations = torch.log1p(
+            self.squared_errors(values) / (self.error_scale + EXPLANATION_FLOOR)
+        )
+        return deviations[:, : self.preprocessor.features]
 
     def forward(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n,) reconstruction errors."""
@@ -100,11 +109,28 @@ class ReconstructionModel(nn.Module):
 
     def expected(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, f) reconstructed ones, in natural units."""
-        return self.preprocessor.natural(self.reconstruct(self.preprocessor(values)))
+        return self.preprocessor.natural(self.network(limited(self.preprocessor(values))))
+
+    def embed(self, values: Tensor) -> Tensor:
+        """(n, f) float32 vectors to (n, k) latent ones."""
+        return self.network.encode(limited(self.preprocessor(values)))
+
+
+def limited(z: Tensor) -> Tensor:
+    """Transformed vectors as networks see them.
+
+    One wild feature then shows in its own error, and does not throw the reconstruction of all the
+    others.
+    """
+    return z.clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
 
 class Detector:
-    """A trained model on a device, with the calibration of its errors."""
+    """A trained model on a device, with the calibration of its errors.
+
+    Args:
+        error_level: errors of normal vectors as a multiple of what they were when calibrated.
+    """
 
     def __init__(
         self,
@@ -114,14 +140,32 @@ class Detector:
         calibration: Calibration,
         false_alarm_rate: float,
         device: torch.device | str = "cpu",
+        error_level: float = 1.0,
     ) -> None:
         self.spec = spec
         self.vocabularies = tuple(vocabularies)
         self.calibration = calibration
         self.false_alarm_rate = false_alarm_rate
-        self.threshold = calibration.threshold(false_alarm_rate)
+        self.error_level = error_level
+        self.threshold = calibration.threshold(false_alarm_rate) * error_level
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
+
+    def with_budget(self, false_alarm_rate: float, error_level: float = 1.0) -> "Detector":
+        """The same model and calibration with another threshold; the rate is in (0, 1)."""
+        return Detector(
+            self.spec,
+            self.vocabularies,
+            self.model,
+            self.calibration,
+            false_alarm_rate,
+            self.device,
+            error_level,
+        )
+
+    def tail_probability(self, errors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The share of normal vectors expected above each error, in (0, 1]; same shape."""
+        return self.calibration.tail_probability(errors / self.error_level)
 
     @torch.inference_mode()
     def score(self, values: Matrix) -> Scores:
@@ -139,6 +183,13 @@ class Detector:
         terms = torch.cat([self.model.deviations(part).cpu() for part in parts])
         expected = torch.cat([self.model.expected(part).cpu() for part in parts])
         return terms.numpy(), expected.numpy()
+
+    @torch.inference_mode()
+    def embed(self, values: Matrix) -> Matrix:
+        """(n, f) float32 vectors in spec order to (n, k) float32 latent ones; n may be 0."""
+        empty = torch.empty((0, len(self.spec)), device=self.device)
+        parts = [self.model.embed(part).cpu() for part in self._to_device(values) or [empty]]
+        return torch.cat(parts).numpy()
 
     def _to_device(self, values: Matrix) -> Sequence[Tensor]:
         tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

@@ -18,8 +18,14 @@ from torch import Tensor
 
 from monitor.batch import Matrix
 from monitor.detect.calibration import MIN_CALIBRATION_VECTORS, Calibration
-from monitor.detect.detector import SCORING_CHUNK, Detector, ReconstructionModel, Vocabulary
-from monitor.detect.networks import DenseAutoencoder, default_hidden
+from monitor.detect.detector import (
+    SCORING_CHUNK,
+    Detector,
+    ReconstructionModel,
+    Vocabulary,
+    limited,
+)
+from monitor.detect.networks import NETWORKS, Network
 from monitor.detect.preprocess import Preprocessor
 from monitor.errors import DataError
 from monitor.features import FeatureSpec
@@ -39,6 +45,7 @@ class FitOptions:
     """How to train. The defaults suit ten thousand to a million vectors of 8 to 1,024 inputs.
 
     Attributes:
+        network: its name in `NETWORKS`.
         hidden: encoder widths down to the bottleneck; None derives them from the inputs.
         held_back: share of the vectors that is not trained on.
         patience: evaluations without improvement before training stops.
@@ -55,6 +62,7 @@ class FitOptions:
     max_epochs: int = 60
     patience: int = 15
     device: str = "cpu"
+    network: str = "dense"
 
 
 @dataclass(slots=True)
@@ -146,10 +154,25 @@ def _build(
     options: FitOptions,
 ) -> ReconstructionModel:
     preprocessor = Preprocessor(spec, [len(words) for words in vocabularies]).fit(training)
-    hidden = options.hidden or default_hidden(preprocessor.inputs)
-    model = ReconstructionModel(preprocessor, DenseAutoencoder(preprocessor.inputs, hidden))
+    chunks = _Inputs(preprocessor.to(options.device), torch.from_numpy(training))
+    network = NETWORKS[options.network].design(preprocessor.inputs, chunks, options.hidden)
+    model = ReconstructionModel(preprocessor, network)
     model.error_scale.fill_(TRAINING_FLOOR)
     return model
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Vectors as the network will see them, a chunk at a time."""
+
+    preprocessor: Preprocessor
+    vectors: Tensor
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[Tensor]:
+        device = self.preprocessor.source.device
+        for part in torch.split(self.vectors, SCORING_CHUNK):
+            yield limited(self.preprocessor(part.to(device)))
 
 
 def _train(
@@ -159,31 +182,63 @@ def _train(
     options: FitOptions,
     progress: Progress,
 ) -> History:
-    """Minimise the mean reconstruction error; leaves the model at its best epoch."""
-    device = next(model.network.parameters()).device
+    """Let the players lower their objectives in turn; leaves the model at its best epoch."""
+    device = model.error_scale.device
     training, held_back = training.to(device), held_back.to(device)
     steps_per_epoch = -(-len(training) // options.batch_size)
     steps = min(max(options.max_epochs * steps_per_epoch, options.min_steps), options.max_steps)
-    optimizer = torch.optim.AdamW(model.network.parameters(), lr=options.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, steps + 1)
     history = History()
+    if not (players := _players(model.network, options, steps)):
+        _evaluate(model, held_back, _mean_error(model, training), history)
+        return history
     evaluate_every = max(steps_per_epoch, 50)
     losses: list[Tensor] = []
     for step, batch in enumerate(_batches(training, options.batch_size, steps), start=1):
-        loss = model(batch).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
+        losses.append(_step(model, players, batch))
         if step % evaluate_every == 0 or step == steps:
-            _evaluate(model, held_back, torch.stack(losses).mean(), history)
+            _evaluate(model, held_back, float(torch.stack(losses).mean()), history)
             losses.clear()
             progress(step, steps, history.held_back_loss[-1])
             if history.epochs - history.best_epoch > options.patience:
                 break
     model.network.load_state_dict(history.best)
     return history
+
+
+@dataclass(frozen=True, slots=True)
+class _Player:
+    """One side of a network, with an objective of its own."""
+
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    def descend(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+
+
+def _players(network: Network, options: FitOptions, steps: int) -> list[_Player]:
+    players = []
+    for parameters in network.players():
+        optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, steps + 1)
+        players.append(_Player(optimizer, schedule))
+    return players
+
+
+def _step(model: ReconstructionModel, players: Sequence[_Player], batch: Tensor) -> Tensor:
+    """Every player's turn on (n, f) vectors; returns the loss of the first."""
+    z = model.preprocessor(batch)
+    losses = []
+    for number, player in enumerate(players):
+        loss = model.network.objective(
+            number, limited(z), lambda found: model.reconstruction_errors(found, z)
+        )
+        player.descend(loss)
+        losses.append(loss.detach())
+    return losses[0]
 
 
 def _batches(vectors: Tensor, size: int, count: int) -> Any:
@@ -196,16 +251,25 @@ def _batches(vectors: Tensor, size: int, count: int) -> Any:
             given += 1
 
 
-@torch.no_grad()
 def _evaluate(
-    model: ReconstructionModel, held_back: Tensor, training_loss: Tensor, history: History
+    model: ReconstructionModel, held_back: Tensor, training_loss: float, history: History
 ) -> None:
-    loss = float(torch.cat([model(part) for part in torch.split(held_back, SCORING_CHUNK)]).mean())
-    history.training_loss.append(float(training_loss))
+    loss = _mean_error(model, held_back)
+    history.training_loss.append(training_loss)
     history.held_back_loss.append(loss)
     if not history.best or loss < history.held_back_loss[history.best_epoch - 1]:
         history.best_epoch = history.epochs
         history.best = {k: v.detach().clone() for k, v in model.network.state_dict().items()}
+
+
+@torch.no_grad()
+def _mean_error(model: ReconstructionModel, vectors: Tensor) -> float:
+    """Of (n, f) vectors, without penalties: their scale is not known yet."""
+    errors = []
+    for part in torch.split(vectors, SCORING_CHUNK):
+        z = model.preprocessor(part)
+        errors.append(model.reconstruction_errors(model.network(limited(z)), z))
+    return float(torch.cat(errors).mean())
 
 
 @torch.inference_mode()

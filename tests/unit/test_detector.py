@@ -9,7 +9,7 @@ import torch
 from monitor.detect.detector import SCORING_CHUNK, Detector
 from monitor.detect.explain import explain
 from monitor.detect.fit import MIN_VECTORS, Fitted, fit
-from monitor.detect.networks import default_hidden
+from monitor.detect.networks.base import default_hidden
 from monitor.errors import DataError
 from tests.support.detectors import (
     HASTY,
