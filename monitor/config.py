@@ -250,6 +250,25 @@ class AlertSettings(BaseModel):
     )
 
 
+class RecalibrationSettings(BaseModel):
+    """Whether the threshold follows slow drift, learning from vectors that are not anomalous."""
+
+    model_config = _STRICT
+
+    enabled: bool = Field(
+        default=False,
+        description="Follow how large errors of vectors that are not anomalous have become, up to "
+        "twice and down to half of what they were when calibrated.",
+    )
+    max_change_per_day: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="How fast the threshold may move so, as a share: 0.1 is 10 % a day. Whoever "
+        "floods the monitor with errors just below the threshold raises it no faster.",
+    )
+
+
 class TelemetrySettings(BaseModel):
     """Where /metrics, /healthz and /readyz are served."""
 
@@ -296,6 +315,14 @@ class Settings(BaseModel):
         description="Share of normal vectors that may exceed the threshold. Moves the threshold "
         "without training again. Default: the bundle's own.",
     )
+    alerts_per_day: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="The same budget in other words, instead of false_alarm_rate: normal vectors "
+        "that may exceed the threshold in a day of the traffic as it is measured. The bundle's own "
+        "rate holds for the first minute of traffic.",
+    )
     spec: str | None = Field(
         default=None,
         description="Feature spec (file or preset:NAME) that the bundle must have been trained "
@@ -305,5 +332,14 @@ class Settings(BaseModel):
     batch: BatchSettings = BatchSettings()
     input: InputSettings = InputSettings()
     alerts: AlertSettings = AlertSettings()
+    recalibration: RecalibrationSettings = RecalibrationSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.false_alarm_rate is not None and self.alerts_per_day is not None:
+            raise ValueError(
+                "false_alarm_rate and alerts_per_day are two words for one budget: keep one of them"
+            )
+        return self

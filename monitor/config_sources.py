@@ -74,6 +74,12 @@ def show_settings(loaded: Loaded) -> str:
     )
 
 
+def changed_settings(old: Settings, new: Settings) -> list[str]:
+    """The dotted names of the settings that differ."""
+    before, after = dict(_leaves(old.model_dump())), dict(_leaves(new.model_dump()))
+    return [name for name in before | after if before.get(name) != after.get(name)]
+
+
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(file.read_text("utf-8"))
@@ -162,7 +168,8 @@ def _sentence(error: ValidationError, origins: Mapping[str, str], file: str) -> 
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     name = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
     origin = next((o for n, o in origins.items() if f"{n}.".startswith(f"{name}.")), file)
-    return f"{origin}: {name}: {_problem(first, name)}"
+    where = f"{origin}: {name}" if name else file
+    return f"{where}: {_problem(first, name)}"
 
 
 def _problem(error: ErrorDetails, name: str) -> str:
@@ -176,6 +183,8 @@ def _problem(error: ErrorDetails, name: str) -> str:
     if error["type"] == "model_type":
         return f"expected a table of settings, [{name}]."
     text = error["msg"].removeprefix("Value error, ")
+    if not name:  # of several settings together
+        return f"{text}."
     expected = text.replace("Input should be", "expected", 1)
     expected = expected.replace("expected less", "expected a number less")
     expected = expected.replace("expected greater", "expected a number greater")

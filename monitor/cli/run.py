@@ -4,9 +4,12 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
 
 
 def run(
@@ -25,9 +28,13 @@ def run(
         str | None, typer.Option(help="Overrides log.format: auto, human, json.")
     ] = None,
 ) -> None:
-    """Read vectors from Kafka, score them, publish alerts. Ends on SIGTERM or Ctrl-C."""
+    """Read vectors from Kafka, score them, publish alerts. Ends on SIGTERM or Ctrl-C.
+
+    SIGHUP makes it read its settings again and take the budget; no offset moves.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the service listens itself: importing torch takes long
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would read again is not yet read
     from monitor.config_sources import load_settings
     from monitor.telemetry.logs import configure_logs
 
@@ -38,12 +45,16 @@ def run(
         "telemetry": {"port": port},
         "log": {"level": log_level, "format": log_format},
     }
-    settings = load_settings(config, _given(flags)).settings
+
+    def read_settings() -> "Settings":
+        return load_settings(config, _given(flags)).settings
+
+    settings = read_settings()
     configure_logs(settings.log)
 
     from monitor.stream.service import build_service
 
-    build_service(settings).run()
+    build_service(settings, read_settings).run()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -93,8 +93,9 @@ def shortage(calibration: Calibration, false_alarm_rate: float) -> str | None:
     """What to say of a budget that no held-back vector is expected beyond; None where one is."""
     if calibration.vectors * false_alarm_rate >= 1:
         return None
+    further = "" if false_alarm_rate > smallest_rate(calibration) else " and goes no further"
     return (
         f"a false-alarm rate of {false_alarm_rate:.3g} takes about "
         f"{vectors_needed(false_alarm_rate):,} held-back normal vectors to be measured and there "
-        f"are {calibration.vectors:,}, so its threshold is extrapolated"
+        f"are {calibration.vectors:,}, so its threshold is extrapolated{further}"
     )

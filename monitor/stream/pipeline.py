@@ -46,6 +46,8 @@ class Judged:
 class Pipeline:
     """Decodes, scores, explains and renders, by one bundle.
 
+    `detector` and `bundle_id` may be replaced between micro-batches.
+
     Args:
         now_ms: wall time for alerts and dead letters, milliseconds since 1970.
     """
@@ -61,8 +63,8 @@ class Pipeline:
         top_features: int,
         now_ms: Callable[[], int],
     ) -> None:
-        self._codec, self._detector = codec, detector
-        self._bundle_id, self._detector_name = bundle_id, detector_name
+        self._codec, self.detector = codec, detector
+        self.bundle_id, self._detector_name = bundle_id, detector_name
         self._alert_topic, self._dead_letter_topic = alert_topic, dead_letter_topic
         self._top_features, self._now_ms = top_features, now_ms
 
@@ -82,7 +84,7 @@ class Pipeline:
             StreamError: by a defect, it failed on these records.
         """
         with _named("scoring", batch):
-            scores = self._detector.score(decoded.batch.values)
+            scores = self.detector.score(decoded.batch.values)
             detections = self._detect(batch, decoded, scores.errors, scores.anomalous)
             now_ms = self._now_ms()
             alerts = [render_alert(detection, now_ms) for detection in detections]
@@ -113,9 +115,9 @@ class Pipeline:
             return []
         records = [batch.records[row] for row in decoded.batch.rows[anomalous]]
         events = [self._codec.identify(record.value or b"") for record in records]
-        rarities = self._detector.calibration.tail_probability(errors[anomalous])
+        rarities = self.detector.tail_probability(errors[anomalous])
         explained = explain(
-            self._detector,
+            self.detector,
             decoded.batch.values[anomalous],
             [event.observed for event in events],
             self._top_features,
@@ -129,11 +131,11 @@ class Pipeline:
                 record_time_ms=record.timestamp,
                 event=event,
                 reconstruction_error=float(error),
-                threshold=self._detector.threshold,
-                false_alarm_rate=self._detector.false_alarm_rate,
+                threshold=self.detector.threshold,
+                false_alarm_rate=self.detector.false_alarm_rate,
                 tail_probability=float(rarity),
                 features=features,
-                bundle_id=self._bundle_id,
+                bundle_id=self.bundle_id,
                 detector_name=self._detector_name,
                 record_key=record.key,
             )

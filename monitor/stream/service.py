@@ -26,7 +26,7 @@ Stop order, and why:
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from time import monotonic
@@ -50,8 +50,10 @@ from monitor.stream.client import BrokerAwayError
 from monitor.stream.clock import now_ms
 from monitor.stream.link import BrokerLink
 from monitor.stream.pipeline import Judged, Pipeline
+from monitor.stream.reload import Reload
 from monitor.stream.sink import AbandonedError, KafkaSink
 from monitor.stream.source import KafkaSource
+from monitor.stream.tuning import Tuning
 from monitor.telemetry.health import Health
 from monitor.telemetry.http import TelemetryServer
 from monitor.telemetry.metrics import Metrics
@@ -63,14 +65,20 @@ PUBLISH_SECONDS = 2.0
 LEAVE_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
+NO_ERRORS = np.empty(0, np.float32)
 MAX_THREADS = 4
 """More gain nothing on networks of this size."""
 
 log = structlog.get_logger()
 
 
-def build_service(settings: Settings) -> "Service":
+def build_service(
+    settings: Settings, read_settings: Callable[[], Settings] | None = None
+) -> "Service":
     """Load the bundle, bind the port and put everything together; nothing is consumed yet.
+
+    Args:
+        read_settings: reads them again at SIGHUP; without it only the bundle's budget can change.
 
     Raises:
         BundleError, DeviceError, SpecError, PortError: one sentence each.
@@ -78,9 +86,6 @@ def build_service(settings: Settings) -> "Service":
     detector, manifest = load_detector(settings)
     metrics, health = Metrics(), Health("bundle", "broker", "group", "outputs")
     health.ok("bundle")
-    metrics.bundle.info({**bundle_facts(manifest), "device": str(detector.device)})
-    metrics.threshold.set(detector.threshold)
-    metrics.false_alarm_rate_target.set(detector.false_alarm_rate)
     metrics.ready.set_function(lambda: health.ready)
     telemetry = TelemetryServer(settings.telemetry, metrics.registry, health)
     link = BrokerLink(settings.kafka.bootstrap_servers, metrics, health)
@@ -89,7 +94,18 @@ def build_service(settings: Settings) -> "Service":
         settings.kafka, source.acknowledge, lambda: verify_outputs(settings.kafka), health
     )
     pipeline = build_pipeline(settings, detector, manifest)
-    return Service(settings, pipeline, source, sink, metrics, health, link, telemetry)
+    tuning = Tuning(detector, metrics)
+
+    def take(settings: Settings, manifest: Manifest) -> None:
+        metrics.bundle.info({**bundle_facts(manifest), "device": str(detector.device)})
+        pipeline.bundle_id = manifest.bundle_id
+        tuning.take(settings, manifest.calibration.false_alarm_rate)
+
+    take(settings, manifest)
+    reload = Reload(settings, manifest, read_settings or (lambda: settings), take)
+    return Service(
+        settings, pipeline, tuning, reload, source, sink, metrics, health, link, telemetry
+    )
 
 
 def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
@@ -106,14 +122,7 @@ def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
             f"not {settings.spec}; train again, or change the setting spec."
         )
     if settings.false_alarm_rate is not None:
-        detector = Detector(
-            detector.spec,
-            detector.vocabularies,
-            detector.model,
-            detector.calibration,
-            settings.false_alarm_rate,
-            detector.device,
-        )
+        detector = detector.with_budget(settings.false_alarm_rate)
     detector.score(np.zeros((1, len(detector.spec)), np.float32))  # the first pass is a slow one
     return detector, manifest
 
@@ -140,6 +149,8 @@ class Service:
         self,
         settings: Settings,
         pipeline: Pipeline,
+        tuning: Tuning,
+        reload: Reload,
         source: KafkaSource,
         sink: KafkaSink,
         metrics: Metrics,
@@ -148,6 +159,7 @@ class Service:
         telemetry: TelemetryServer,
     ) -> None:
         self._settings, self._pipeline = settings, pipeline
+        self._tuning, self._reload = tuning, reload
         self._source, self._sink = source, sink
         self._metrics, self._health, self._link = metrics, health, link
         self._telemetry = telemetry
@@ -191,11 +203,15 @@ class Service:
         self._source.start()
         while not self._stopping:
             batch = self._source.next(NEXT_SECONDS)
+            self._reload.if_asked()
             if batch:
                 self._handle(batch)
+            else:
+                self._tuning.observe(NO_ERRORS, monotonic())
             self._tell_readiness()
 
     def _handle(self, batch: MicroBatch) -> None:
+        self._pipeline.detector = self._tuning.detector
         with self._stage("decode"):
             decoded = self._pipeline.decode(batch)
         with self._stage("score"):
@@ -203,6 +219,7 @@ class Service:
         with self._stage("publish"):
             self._sink.write(judged.outputs, batch.next_offsets)
         self._count(batch, judged)
+        self._tuning.observe(judged.errors, monotonic())
 
     def _count(self, batch: MicroBatch, judged: Judged) -> None:
         metrics = self._metrics
@@ -212,7 +229,6 @@ class Service:
         metrics.vectors.labels("dead_letter").inc(len(judged.reasons))
         metrics.vectors.labels("not_selected").inc(judged.not_selected)
         metrics.reconstruction_error.observe(judged.errors)
-        metrics.recent.observe(hits=len(judged.severities), events=len(judged.errors))
         for severity in judged.severities:
             metrics.alerts.labels(severity.caption).inc()
         for reason in judged.reasons:
@@ -243,7 +259,7 @@ class Service:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT ask the service to stop; the second one does not ask."""
+        """SIGTERM and SIGINT ask it to stop, the second one does not ask; SIGHUP to reload."""
 
         def asked(number: int, _: FrameType | None) -> None:
             if self._stopping:
@@ -252,6 +268,7 @@ class Service:
             self._sink.stop_trying(PUBLISH_SECONDS)
 
         before = {n: signal.signal(n, asked) for n in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._reload.ask())
         try:
             yield
         finally:

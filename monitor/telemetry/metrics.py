@@ -78,6 +78,30 @@ class Metrics:
             "Share of normal vectors that the threshold lets be anomalous.",
             registry=registry,
         )
+        self.false_alarm_rate_realised = Gauge(
+            "anomaly_monitor_false_alarm_rate_realised",
+            "Share of recent vectors over the threshold, to be held against the target. True "
+            "attacks count too, since nobody says which they are. Weights fall to 1/e over the "
+            "vectors in which the target promises 100.",
+            registry=registry,
+        )
+        self.alerts_per_day_target = Gauge(
+            "anomaly_monitor_alerts_per_day_target",
+            "Vectors a day that the budget lets be anomalous: alerts_per_day or, where that is not "
+            "set, the false-alarm rate times the traffic.",
+            registry=registry,
+        )
+        self.traffic = Gauge(
+            "anomaly_monitor_traffic_vectors_per_second",
+            "Vectors scored in a second, averaged over hours; 0 until a minute was seen.",
+            registry=registry,
+        )
+        self.error_level = Gauge(
+            "anomaly_monitor_error_level_ratio",
+            "Errors of normal vectors as a multiple of what they were when calibrated, as far as "
+            "recalibration has followed them; 1 where it is off.",
+            registry=registry,
+        )
         self.recent = RecentShare(RECENT_VECTORS)
         Gauge(
             "anomaly_monitor_anomaly_ratio",
@@ -195,7 +219,7 @@ class RecentShare:
         self._memory = memory
         self._hits = self._events = 0.0
 
-    def observe(self, hits: int, events: int) -> None:
+    def observe(self, hits: int, events: float) -> None:
         """Add so many events, of which so many were hits."""
         decay = float(np.exp(-events / self._memory))
         self._hits = self._hits * decay + hits

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config_sources import load_settings, show_settings
+from monitor.config_sources import changed_settings, load_settings, show_settings
 from monitor.errors import SettingsError
 
 FIXED = """\
@@ -189,7 +189,7 @@ def test_shown_settings_are_toml_with_secrets_masked(
 
 
 def test_numeric_settings_say_their_unit() -> None:
-    units = ("_ms", "_bytes", "_vectors", "_features", "_rate")
+    units = ("_ms", "_bytes", "_vectors", "_features", "_rate", "_per_day")
     shown = tomllib.loads(show_settings(load_settings(None, tomllib.loads(FIXED))))
     tables = [shown, *(table for table in shown.values() if isinstance(table, dict))]
     numeric = {
@@ -199,3 +199,35 @@ def test_numeric_settings_say_their_unit() -> None:
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
     assert {name for name in numeric if not name.endswith(units)} == {"port"}
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("false_alarm_rate = 0", "false_alarm_rate: expected a number greater than 0, got 0."),
+        ("false_alarm_rate = 1", "false_alarm_rate: expected a number less than 1, got 1."),
+        ("false_alarm_rate = -0.1", "false_alarm_rate: expected a number greater than 0, got -0.1"),
+        ("false_alarm_rate = nan", "false_alarm_rate: "),
+        ("alerts_per_day = 0", "alerts_per_day: expected a number greater than 0, got 0."),
+        ("alerts_per_day = -20", "alerts_per_day: expected a number greater than 0, got -20."),
+        ("alerts_per_day = inf", "alerts_per_day: expected a finite number, got Infinity."),
+        (
+            "alerts_per_day = 20\nfalse_alarm_rate = 0.001",
+            "false_alarm_rate and alerts_per_day are two words for one budget: keep one of them.",
+        ),
+        (
+            "recalibration.max_change_per_day = 0",
+            "recalibration.max_change_per_day: expected a number greater than 0, got 0.",
+        ),
+    ],
+)
+def test_a_budget_that_is_none_is_refused_by_name(file: Path, line: str, sentence: str) -> None:
+    file.write_text(f"{line}\n{FIXED}")
+    assert f"settings {file}: {sentence}" in refusal(file)
+
+
+def test_settings_that_differ_are_named(file: Path) -> None:
+    flags = {"alerts_per_day": 20, "kafka": {"group_id": "other"}}
+    old, new = load_settings(file).settings, load_settings(file, flags).settings
+    assert changed_settings(old, new) == ["alerts_per_day", "kafka.group_id"]
+    assert changed_settings(old, old) == []

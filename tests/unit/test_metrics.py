@@ -43,7 +43,10 @@ def test_the_published_names_and_labels_are_there() -> None:
 
 
 def test_every_metric_says_its_unit_and_what_it_is() -> None:
-    units = r"_(seconds|records|vectors|ratio|total|info|error|threshold|target|connected|ready)$"
+    units = (
+        r"_(seconds|records|vectors|ratio|total|info|error|threshold|target|realised|second"
+        r"|connected|ready)$"
+    )
     for family in scrape(Metrics().registry).values():
         if family.name.startswith("anomaly_monitor_"):
             name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -1,0 +1,96 @@
+"""Where the threshold of the running daemon stands: it follows the budget, the traffic and drift.
+
+tuning = Tuning(detector, metrics)
+tuning.take(settings, manifest.calibration.false_alarm_rate)
+tuning.observe(errors, monotonic())  # those that tuning.detector has judged just now
+"""
+
+import structlog
+
+from monitor.batch import Matrix
+from monitor.config import RecalibrationSettings, Settings
+from monitor.detect.budget import SECONDS_A_DAY, DailyBudget, Traffic, shortage, smallest_rate
+from monitor.detect.detector import Detector
+from monitor.detect.recalibration import Recalibration
+from monitor.telemetry.metrics import Metrics, RecentShare
+
+MOVE_SECONDS = 60.0
+"""Traffic and drift move the threshold at most so often."""
+PROMISED_ALERTS = 100
+"""Memory of the realised rate: the vectors in which so many were promised; known to some 10 %."""
+
+log = structlog.get_logger()
+
+
+class Tuning:
+    """The detector of the moment; it changes between micro-batches, in `take` and `observe`."""
+
+    def __init__(self, detector: Detector, metrics: Metrics) -> None:
+        self.detector = detector
+        self._metrics = metrics
+        self._traffic = Traffic()
+        self._realised = RecentShare(PROMISED_ALERTS)
+        self._budget: DailyBudget | None = None
+        self._recalibration: Recalibration | None = None
+        self._follows = RecalibrationSettings()
+        self._moved_s = float("-inf")
+
+    def take(self, settings: Settings, own_rate: float) -> None:
+        """Judge by the budget of these settings or, where they have none, by the bundle's own."""
+        least = smallest_rate(self.detector.calibration)
+        wanted = settings.alerts_per_day
+        self._budget = None if wanted is None else DailyBudget(wanted, least)
+        if settings.recalibration != self._follows:
+            self._follows = follows = settings.recalibration
+            change = follows.max_change_per_day
+            self._recalibration = Recalibration(change) if follows.enabled else None
+        rate = settings.false_alarm_rate or own_rate
+        self._move(self._budget.rate(self._traffic, rate) if self._budget else rate)
+        log.info("budget", alerts_per_day=wanted, **self._facts())
+        self._warn()
+
+    def observe(self, errors: Matrix, now_s: float) -> None:
+        """Count the (n,) errors that the detector of the moment has judged; n may be 0."""
+        rate = self.detector.false_alarm_rate
+        over = int((errors > self.detector.threshold).sum())
+        self._metrics.recent.observe(over, len(errors))
+        self._realised.observe(over, len(errors) * rate)
+        self._traffic.observe(len(errors), now_s)
+        if self._recalibration:
+            self._recalibration.observe(self.detector, errors, now_s)
+        if now_s - self._moved_s >= MOVE_SECONDS:
+            self._moved_s = now_s
+            self._move(self._budget.rate(self._traffic, rate) if self._budget else rate)
+            if self.detector.false_alarm_rate != rate:
+                log.info("threshold moved with the traffic", **self._facts())
+                self._warn()
+        self._tell()
+
+    def _move(self, rate: float) -> None:
+        level = self._recalibration.level if self._recalibration else 1.0
+        if (rate, level) != (self.detector.false_alarm_rate, self.detector.error_level):
+            self.detector = self.detector.with_budget(rate, level)
+        self._tell()
+
+    def _facts(self) -> dict[str, float]:
+        return {
+            "false_alarm_rate": self.detector.false_alarm_rate,
+            "threshold": self.detector.threshold,
+            "vectors_per_second": self._traffic.vectors_per_second,
+        }
+
+    def _warn(self) -> None:
+        if reason := shortage(self.detector.calibration, self.detector.false_alarm_rate):
+            log.warning("threshold is extrapolated", reason=reason)
+
+    def _tell(self) -> None:
+        metrics, detector = self._metrics, self.detector
+        traffic, rate = self._traffic.vectors_per_second, detector.false_alarm_rate
+        metrics.threshold.set(detector.threshold)
+        metrics.false_alarm_rate_target.set(rate)
+        metrics.false_alarm_rate_realised.set(self._realised.share * rate)
+        metrics.traffic.set(traffic)
+        metrics.alerts_per_day_target.set(
+            self._budget.alerts_per_day if self._budget else rate * traffic * SECONDS_A_DAY
+        )
+        metrics.error_level.set(detector.error_level)
