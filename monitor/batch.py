@@ -49,6 +49,21 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Origins:
+    """Who each of n vectors is about and when it was, as the events themselves say.
+
+    Attributes:
+        entities: (n,) int32, position of the entity in `names`; -1 where the event names none.
+        names: each entity once, as the events spell it.
+        times: each event's time, as it stands there; None where it has none.
+    """
+
+    entities: NDArray[np.int32]
+    names: Sequence[str]
+    times: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class VectorBatch:
     """N vectors, columnar.
 
@@ -56,10 +71,12 @@ class VectorBatch:
         values: (n, f) float32, features in spec order; numeric in natural units, boolean as 0 or 1,
             categorical as the code of the value in its vocabulary, 0 for an unseen one.
         rows: (n,) int64, position of each vector's record in the micro-batch or file.
+        origins: where the codec was asked for them.
     """
 
     values: Matrix
     rows: Indices
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,9 +127,14 @@ class FeatureDeviation:
     Attributes:
         observed: the value in the event; expected: the reconstructed one; both in natural units.
         share: its part of what is wrong with the vector, in [0, 1].
+        usual: of a categorical feature the most frequent values in training, of any other the
+            smallest and the largest; empty where nothing is known of them.
+        unseen: whether the value lies outside of all that training saw.
     """
 
     name: str
     observed: Any
     expected: Any
     share: float
+    usual: tuple[Any, ...] = ()
+    unseen: bool = False

@@ -40,7 +40,8 @@ from monitor.contracts.ocsf import (
     Severity,
     SourceRecord,
 )
-from monitor.contracts.text import FeatureValue, clean, finite, plain, shown
+from monitor.contracts.text import FeatureValue, clean, finite, shown
+from monitor.contracts.wording import explained, reason
 
 __all__ = ["Detection", "DetectionFinding", "Severity", "alert_key", "render_alert", "severity_of"]
 
@@ -193,13 +194,8 @@ def _description(facts: AnomalyFacts) -> str:
 def _message(facts: AnomalyFacts) -> str:
     # A category can be the likeliest and still be reconstructed badly: that explains nothing.
     telling = [f for f in facts.features if shown(f.observed, 2) != shown(f.expected, 2)]
-    reasons = [_reason(f) for f in (telling or facts.features)[:FEATURES_IN_MESSAGE]]
+    reasons = [reason(f) for f in (telling or facts.features)[:FEATURES_IN_MESSAGE]]
     return clean("; ".join(reasons) or _description(facts), MAX_LINE)
-
-
-def _reason(feature: ExplainedFeature) -> str:
-    about = "about " if isinstance(feature.expected, float) else ""
-    return f"{feature.name} {shown(feature.observed)}, expected {about}{shown(feature.expected, 2)}"
 
 
 def _entity(event: EventIdentity) -> AnalysisTarget | None:
@@ -326,7 +322,7 @@ def _facts(detection: Detection, community_id: str | None) -> AnomalyFacts:
         threshold=finite(detection.threshold),
         tail_probability=_share(finite(detection.tail_probability, if_nan=1.0)),
         false_alarm_rate=_share(detection.false_alarm_rate),
-        features=tuple(_explained(feature) for feature in detection.features),
+        features=tuple(explained(feature) for feature in detection.features),
         bundle_id=detection.bundle_id,
         source=SourceRecord(
             topic=clean(detection.topic), partition=detection.partition, offset=detection.offset
@@ -334,15 +330,6 @@ def _facts(detection: Detection, community_id: str | None) -> AnomalyFacts:
         event_time_ms=_valid_time(event.event_time_ms),
         record_id=clean(event.record_id) if event.record_id else None,
         community_id=community_id,
-    )
-
-
-def _explained(feature: FeatureDeviation) -> ExplainedFeature:
-    return ExplainedFeature(
-        name=clean(feature.name),
-        observed=plain(feature.observed),
-        expected=plain(feature.expected),
-        share=_share(finite(feature.share)),
     )
 
 

@@ -193,7 +193,15 @@ class ExplainedFeature(_Object):
     name: Text
     observed: FeatureValue = Field(default=None, description="In natural units; absent if unknown.")
     expected: FeatureValue = Field(default=None, description="What the detector reconstructed.")
-    share: float = Field(ge=0, le=1, description="Its part of the reconstruction error.")
+    share: float = Field(ge=0, le=1, description="Its part of what is wrong with the vector.")
+    usual: tuple[FeatureValue, ...] | None = Field(
+        default=None,
+        description="Of a categorical feature the most frequent values in training, most frequent "
+        "first; of any other the smallest and the largest.",
+    )
+    unseen: bool | None = Field(
+        default=None, description="True where the value lies outside of all that training saw."
+    )
 
 
 class SourceRecord(_Object):

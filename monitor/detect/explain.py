@@ -5,10 +5,12 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from monitor.batch import FeatureDeviation, Matrix
 from monitor.detect.detector import Detector
-from monitor.features import Feature
+from monitor.detect.fit import MAX_CATEGORIES
 
 ALIKE_SHARE = 0.01
 """Numbers that differ by less are the same to people."""
@@ -16,7 +18,15 @@ ALIKE_SHARE = 0.01
 NEGLIGIBLE = 1e-6
 """What float32 leaves of a zero."""
 
-UNSEEN = "(a value never seen in training)"
+OUTSIDE = 6.0
+"""What being far outside of the training values adds to a deviation, which is a logarithm of
+squared deviations. A corrupted value disturbs the reconstruction of others, within the limit of the
+network's inputs, by about this at most: the cause then comes before its effects."""
+
+HALFWAY = 0.1
+"""Training ranges beyond the nearest training value at which half of `OUTSIDE` is reached."""
+
+USUAL_CATEGORIES = 3
 
 
 def explain(
@@ -24,38 +34,81 @@ def explain(
 ) -> list[tuple[FeatureDeviation, ...]]:
     """At most `top` features of each of (n, f) vectors, largest share first.
 
-    `observed` holds each event's raw values in spec order, as people will want to see them. What is
-    observed as expected is left out, however little the network was sure of it.
+    A feature weighs by how badly it was reconstructed and by how far it lies outside of all that
+    training saw. `observed` holds each event's raw values in spec order, as people will want to see
+    them. What is observed as expected is left out, however little the network was sure of it.
     """
-    terms, expected = detector.attribute(values)
+    deviations, expected = detector.attribute(values)
+    limits = _training_range(detector)
+    outside = _outside(detector, values, limits)
+    terms = deviations + OUTSIDE * (1 - HALFWAY / (outside + HALFWAY))
     shares = terms / np.maximum(terms.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    alike = _alike(detector, values, expected) & (outside == 0)
     order = np.argsort(-terms, axis=1, kind="stable")
-    features = detector.spec.features
 
-    def deviations(row: int) -> Iterator[FeatureDeviation]:
-        for column in order[row]:
-            seen, share = observed[row][column], float(shares[row, column])
-            natural = _natural(detector, column, float(expected[row, column]))
-            if not _alike(seen, natural):
-                yield FeatureDeviation(features[column].name, seen, natural, share)
+    def named(row: int) -> Iterator[FeatureDeviation]:
+        for column in order[row].tolist():
+            if not alike[row, column]:
+                yield FeatureDeviation(
+                    detector.spec.names[column],
+                    observed[row][column],
+                    _natural(detector, column, float(expected[row, column])),
+                    float(shares[row, column]),
+                    _usual(detector, column, limits),
+                    bool(outside[row, column]),
+                )
 
-    return [tuple(islice(deviations(row), top)) for row in range(len(values))]
+    return [tuple(islice(named(row), top)) for row in range(len(values))]
 
 
-def _alike(observed: Any, expected: Any) -> bool:
-    """Whether people would call the two the same."""
-    if isinstance(expected, float):
-        off: float = abs(observed - expected)
-        return bool(off <= ALIKE_SHARE * max(abs(observed), abs(expected)))
-    same: bool = observed == expected
-    return same
+@torch.inference_mode()
+def _training_range(detector: Detector) -> Matrix:
+    """(2, f): smallest and largest training value of each feature, 0 for categorical ones."""
+    preprocessor = detector.model.preprocessor
+    ends = torch.tensor([[-torch.inf], [torch.inf]], device=detector.device)
+    limits: Matrix = preprocessor.natural(ends.expand(2, preprocessor.inputs)).cpu().numpy()
+    return limits
+
+
+def _outside(detector: Detector, values: Matrix, limits: Matrix) -> NDArray[np.float64]:
+    """Of (n, f) vectors, how many training ranges each value lies outside of its own; (n, f).
+
+    Infinite where any difference is one of kind: a constant that changed, a category never seen.
+    """
+    low, high = limits.astype(np.float64)
+    beyond = np.maximum(values - high, low - values)
+    beyond[beyond <= ALIKE_SHARE * np.maximum(np.abs(low), np.abs(high))] = 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        outside = np.where(beyond > 0, beyond / (high - low), 0.0)
+    for column in detector.spec.columns_of("categorical"):
+        complete = len(detector.vocabularies[column]) < MAX_CATEGORIES
+        outside[:, column] = np.where((values[:, column] == 0) & complete, np.inf, 0.0)
+    return outside
+
+
+def _usual(detector: Detector, column: int, limits: Matrix) -> tuple[Any, ...]:
+    if detector.spec.features[column].kind == "categorical":
+        return detector.vocabularies[column][:USUAL_CATEGORIES]
+    low, high = (_natural(detector, column, float(limit)) for limit in limits[:, column])
+    return (low, high)
+
+
+def _alike(detector: Detector, values: Matrix, expected: Matrix) -> NDArray[np.bool_]:
+    """Whether people would call (n, f) values and the expected ones the same."""
+    off = np.abs(values - expected)
+    alike: NDArray[np.bool_] = off <= ALIKE_SHARE * np.maximum(np.abs(values), np.abs(expected))
+    boolean = detector.spec.columns_of("boolean")
+    alike[:, boolean] = off[:, boolean] <= 0.5
+    categorical = detector.spec.columns_of("categorical")
+    alike[:, categorical] = off[:, categorical] == 0
+    return alike
 
 
 def _natural(detector: Detector, column: int, value: float) -> Any:
-    feature: Feature = detector.spec.features[column]
-    if feature.kind == "categorical":
-        code = int(value)
-        return detector.vocabularies[column][code - 1] if code else UNSEEN
-    if feature.kind == "boolean":
+    kind = detector.spec.features[column].kind
+    if kind == "categorical":
+        words = detector.vocabularies[column]
+        return words[max(int(value), 1) - 1] if words else None
+    if kind == "boolean":
         return value >= 0.5
     return 0.0 if abs(value) < NEGLIGIBLE else value

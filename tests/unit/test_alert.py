@@ -199,7 +199,9 @@ def test_alerts_are_keyed_by_entity(
     [
         (255, 3.04, "f 255, expected about 3"),
         (0.25, 1234.5, "f 0.25, expected about 1200"),
-        (7_340_032.0, -0.0, "f 7340032, expected about 0"),
+        (7_340_032.0, -0.0, "f 7.34 M, expected about 0"),
+        (65_535, 12_345.6, "f 65,535, expected about 12,000"),
+        (-2.5e9, 0.123, "f -2.5 G, expected about 0.12"),
         ("eco_i", "http", "f eco_i, expected http"),
         (True, False, "f true, expected false"),
         (None, 2.0, "f absent, expected about 2"),
@@ -209,6 +211,30 @@ def test_alerts_are_keyed_by_entity(
 def test_the_message_is_one_readable_line(observed: Any, expected: Any, message: str) -> None:
     features = (FeatureDeviation("f", observed, expected, 1.0),)
     assert rendered(replace(DETECTION, features=features))["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected", "usual", "unseen", "message"),
+    [
+        ("gopher", "http", ("http", "smtp", "dns"), False, "usually http, smtp or dns"),
+        ("smtp", "http", ("http", "smtp", "dns"), False, "expected http"),
+        ("x", "http", ("http",), True, "never seen in training, usually http"),
+        (5e9, 300.0, (0.0, 5.1e6), True, "expected about 300, at most 5.1 M in training"),
+        (-3, 4.0, (0.0, 9.0), True, "expected about 4, at least 0 in training"),
+        (7, 4.0, (0.0, 9.0), False, "expected about 4"),
+        (3, 0.0, (0.0, 0.0), True, "always 0 in training"),
+        (True, False, (False, False), True, "always false in training"),
+        (True, False, (False, True), False, "expected false"),
+    ],
+)
+def test_the_message_tells_what_is_usual_where_the_value_is_not(
+    observed: Any, expected: Any, usual: tuple[Any, ...], unseen: bool, message: str
+) -> None:
+    features = (FeatureDeviation("f", observed, expected, 1.0, usual, unseen),)
+    alert = rendered(replace(DETECTION, features=features))
+    assert alert["message"].partition(", ")[2] == message
+    assert alert["unmapped"]["features"][0]["usual"] == list(usual)
+    assert alert["unmapped"]["features"][0].get("unseen", False) is unseen
 
 
 def test_the_message_leaves_out_features_that_were_as_expected() -> None:
