@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,31 @@ def load_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def move_budget(folder: Path, false_alarm_rate: float) -> Manifest:
+    """Give a bundle another budget, in (0, 1), without training again: only the manifest changes.
+
+    It becomes another bundle, with an id of its own and the same training facts.
+
+    Raises:
+        BundleError: the bundle cannot be loaded, or not be written; then it is what it was.
+    """
+    detector, manifest = load(folder, "cpu")
+    moved = detector.with_budget(false_alarm_rate)
+    budget = {"false_alarm_rate": false_alarm_rate, "threshold": moved.threshold}
+    facts = manifest.calibration.model_copy(update=budget)
+    manifest = _identified(manifest.model_copy(update={"calibration": facts}))
+    staged = folder / f".{MANIFEST}"
+    try:
+        _write(staged, _manifest_bytes(manifest))
+        staged.replace(folder / MANIFEST)
+    except OSError as error:
+        raise BundleError(f"bundle {folder}: cannot be written ({error.strerror}).") from error
+    finally:
+        with suppress(OSError):
+            staged.unlink()
+    return manifest
+
+
 def resolve_device(device: str) -> torch.device:
     """The device of a setting; "auto" is CUDA when there is one, else the CPU.
 
@@ -181,6 +207,10 @@ def _describe(detector: Detector, training: TrainingFacts, weights_sha256: str) 
         libraries={name: version(name) for name in LIBRARIES},
         weights_sha256=weights_sha256,
     )
+    return _identified(manifest)
+
+
+def _identified(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"bundle_id": identity_of(manifest)})
 
 
@@ -268,10 +298,7 @@ def _replace(folder: Path, files: dict[str, bytes]) -> None:
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         for name, content in files.items():
-            with (staging / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(staging / name, content)
         staging.chmod(0o755)
         if folder.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -282,6 +309,14 @@ def _replace(folder: Path, files: dict[str, bytes]) -> None:
             staging.rename(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write through to the disk, so that a rename after it never shows half a file."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def bundle_facts(manifest: Manifest) -> dict[str, Any]:
