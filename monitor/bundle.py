@@ -27,10 +27,11 @@ from torch import Tensor
 
 from monitor.contracts.manifest import (
     BUNDLE_FORMAT_VERSION,
+    AnyNetworkFacts,
     CalibrationFacts,
     Manifest,
-    NetworkFacts,
     TrainingFacts,
+    network_facts,
 )
 from monitor.detect.calibration import Calibration, Tail
 from monitor.detect.detector import Detector, ReconstructionModel
@@ -174,7 +175,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def build_model(
-    spec: FeatureSpec, vocabularies: dict[str, tuple[str, ...]], network: NetworkFacts
+    spec: FeatureSpec, vocabularies: dict[str, tuple[str, ...]], network: AnyNetworkFacts
 ) -> ReconstructionModel:
     """An untrained model of the shape that spec, vocabularies and network ask for."""
     counts = [len(vocabularies.get(name, ())) for name in spec.names]
@@ -193,7 +194,7 @@ def _describe(detector: Detector, training: TrainingFacts, weights_sha256: str) 
         vocabularies={
             spec.names[i]: detector.vocabularies[i] for i in spec.columns_of("categorical")
         },
-        network=NetworkFacts.model_validate({"name": network.name, **network.hyperparameters()}),
+        network=network_facts(network.name, network.hyperparameters()),
         calibration=CalibrationFacts(
             false_alarm_rate=detector.false_alarm_rate,
             threshold=detector.threshold,

@@ -18,9 +18,13 @@ def train(
     label_column: LabelColumn = None,
     benign: BenignLabels = "",
     false_alarm_rate: FalseAlarmRate = 0.001,
+    network: Annotated[
+        str,
+        typer.Option(help="dense, simple, denoising, vae, pca, gan or ensemble."),
+    ] = "dense",
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same weights.")] = 0,
     hidden: Annotated[
-        str, typer.Option(help="Encoder widths, e.g. 64,32,8. Default: from the inputs.")
+        str, typer.Option(help="Encoder widths, e.g. 64,32,8. Default: from the data.")
     ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -30,6 +34,7 @@ def train(
     from monitor.bundle import resolve_device
     from monitor.cli.options import check_rate, parse_widths, training_progress
     from monitor.detect.fit import FitOptions
+    from monitor.detect.networks import network_class
     from monitor.features import FeatureSpec
     from monitor.report.training import write_training_report
     from monitor.train import TrainingData
@@ -48,6 +53,7 @@ def train(
         false_alarm_rate=check_rate(false_alarm_rate),
         hidden=parse_widths(hidden),
         device=str(resolve_device(device)),
+        network=network_class(network).name,
     )
     with training_progress(console) as progress:
         trained = run_training(

@@ -1,8 +1,9 @@
 """The manifest of a trained bundle: everything about a detector but its numbers."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from monitor.features import FeatureSpec
 
@@ -10,19 +11,95 @@ BUNDLE_FORMAT_VERSION = 1
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
+_Width = Annotated[int, Field(ge=1)]
+_Widths = Annotated[
+    tuple[_Width, ...],
+    Field(min_length=1, description="Encoder widths; the last is the bottleneck."),
+]
+_OneWidth = Annotated[
+    tuple[_Width, ...],
+    Field(min_length=1, max_length=1, description="Width of the one hidden layer."),
+]
+
+
 class NetworkFacts(BaseModel):
-    """Which network, and how wide."""
+    """Which network, and its hyper-parameters."""
 
     model_config = _STRICT
-
-    name: Literal["dense"]
-    hidden: tuple[int, ...] = Field(
-        min_length=1, description="Encoder widths; the last is the bottleneck."
-    )
 
     def hyperparameters(self) -> dict[str, Any]:
         """All but the name: what makes the network of this name again."""
         return self.model_dump(exclude={"name"})
+
+
+class DenseFacts(NetworkFacts):
+    """A dense autoencoder."""
+
+    name: Literal["dense"]
+    hidden: _Widths
+
+
+class SimpleFacts(NetworkFacts):
+    """An autoencoder of one hidden layer."""
+
+    name: Literal["simple"]
+    hidden: _OneWidth
+
+
+class DenoisingFacts(NetworkFacts):
+    """A dense autoencoder that was trained to undo corruption."""
+
+    name: Literal["denoising"]
+    hidden: _Widths
+    swapped: float = Field(ge=0, le=1, description="Share of the inputs that training swapped.")
+
+
+class VaeFacts(NetworkFacts):
+    """A variational autoencoder."""
+
+    name: Literal["vae"]
+    hidden: _Widths
+    beta: float = Field(ge=0, description="Weight of the divergence in training.")
+
+
+class PcaFacts(NetworkFacts):
+    """Principal components."""
+
+    name: Literal["pca"]
+    hidden: _OneWidth
+
+
+class GanFacts(NetworkFacts):
+    """An adversarial autoencoder."""
+
+    name: Literal["gan"]
+    hidden: _Widths
+    adversarial: float = Field(
+        ge=0, description="Weight of the discriminator's features in training."
+    )
+    latent: float = Field(ge=0, description="Weight of the latent difference in training.")
+
+
+class EnsembleFacts(NetworkFacts):
+    """Small autoencoders over groups of inputs, and one over their errors."""
+
+    name: Literal["ensemble"]
+    groups: tuple[_Width, ...] = Field(min_length=1, description="Inputs of each group.")
+    hidden: _OneWidth
+
+
+AnyNetworkFacts = Annotated[
+    DenseFacts | SimpleFacts | DenoisingFacts | VaeFacts | PcaFacts | GanFacts | EnsembleFacts,
+    Field(discriminator="name"),
+]
+
+
+def network_facts(name: str, hyperparameters: Mapping[str, Any]) -> AnyNetworkFacts:
+    """Facts of the network of this name."""
+    facts: AnyNetworkFacts = TypeAdapter(AnyNetworkFacts).validate_python(
+        {"name": name, **hyperparameters}
+    )
+    return facts
 
 
 class CalibrationFacts(BaseModel):
@@ -75,7 +152,7 @@ class Manifest(BaseModel):
     vocabularies: dict[str, tuple[str, ...]] = Field(
         description="Known values of each categorical feature; code i is the i-th, counted from 1."
     )
-    network: NetworkFacts
+    network: AnyNetworkFacts
     calibration: CalibrationFacts
     training: TrainingFacts
     libraries: dict[str, str]

@@ -25,7 +25,7 @@ from monitor.detect.detector import (
     Vocabulary,
     limited,
 )
-from monitor.detect.networks import NETWORKS, Network
+from monitor.detect.networks import Network, network_class
 from monitor.detect.preprocess import Preprocessor
 from monitor.errors import DataError
 from monitor.features import FeatureSpec
@@ -155,7 +155,7 @@ def _build(
 ) -> ReconstructionModel:
     preprocessor = Preprocessor(spec, [len(words) for words in vocabularies]).fit(training)
     chunks = _Inputs(preprocessor.to(options.device), torch.from_numpy(training))
-    network = NETWORKS[options.network].design(preprocessor.inputs, chunks, options.hidden)
+    network = network_class(options.network).design(preprocessor.inputs, chunks, options.hidden)
     model = ReconstructionModel(preprocessor, network)
     model.error_scale.fill_(TRAINING_FLOOR)
     return model
@@ -281,7 +281,11 @@ def _calibrate_scale(
     total = torch.zeros_like(model.error_scale, dtype=torch.float64)
     for part in torch.split(torch.from_numpy(training), SCORING_CHUNK):
         total += model.squared_errors(part.to(device)).double().sum(dim=0)
-    model.error_scale.copy_(total / len(training) + SCORING_FLOOR)
+    usual, features = total / len(training), model.preprocessor.features
+    usual[:features] += SCORING_FLOOR
+    if model.network.penalties:  # they have no unit of their own
+        usual[features:] += SCORING_FLOOR * usual[features:].max().clamp(min=1e-6)
+    model.error_scale.copy_(usual)
     errors = [
         model(part.to(device)).cpu()
         for part in torch.split(torch.from_numpy(held_back), SCORING_CHUNK)

@@ -54,20 +54,28 @@ def _content(trained: Trained) -> Iterator[str]:
 
 def _facts(trained: Trained) -> dict[str, str]:
     manifest = trained.manifest
-    training, network = manifest.training, trained.fitted.detector.model
-    widths = " - ".join(map(str, (network.preprocessor.inputs, *manifest.network.hidden)))
+    training = manifest.training
     return {
         "Spec": f"{manifest.spec.name}, {len(manifest.spec)} features",
         "Trained on": f"{training.source}: {training.vectors:,} vectors, "
         f"{training.vectors_held_back:,} held back, {training.rejected:,} rows rejected",
         "Taken as normal": training.assumption,
-        "Network": f"dense autoencoder, {widths} and back",
+        "Network": _network(trained),
         "Training": f"{training.epochs} epochs (best: {training.best_epoch}) in "
         f"{training.seconds:.1f} s, seed {training.seed}",
         "False-alarm rate": f"{manifest.calibration.false_alarm_rate:g}",
         "Threshold": f"{manifest.calibration.threshold:.4f}",
         "Libraries": ", ".join(f"{k} {v}" for k, v in manifest.libraries.items()),
     }
+
+
+def _network(trained: Trained) -> str:
+    facts = trained.manifest.network
+    inputs = trained.fitted.detector.model.preprocessor.inputs
+    words = [f"{facts.name} of {inputs} inputs"]
+    for name, value in facts.hyperparameters().items():
+        words.append(f"{name} {' - '.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return ", ".join(words)
 
 
 def _budget(trained: Trained) -> str:
@@ -86,8 +94,9 @@ def _budget(trained: Trained) -> str:
 def _draw_loss(axes: "Axes", trained: Trained) -> None:
     history = trained.fitted.history
     epochs = np.arange(1, history.epochs + 1)
-    axes.plot(epochs, history.training_loss, color=MUTED, label="training")
-    axes.plot(epochs, history.held_back_loss, color=NORMAL, label="held back")
+    marker = "o" if history.epochs == 1 else ""  # solved in closed form
+    axes.plot(epochs, history.training_loss, marker=marker, color=MUTED, label="training")
+    axes.plot(epochs, history.held_back_loss, marker=marker, color=NORMAL, label="held back")
     axes.axvline(history.best_epoch, color=ATTACK, linestyle=":", label="best epoch")
     axes.set(xlabel="epoch", ylabel="reconstruction error", yscale="log")
     axes.legend()

@@ -73,7 +73,8 @@ def test_every_truncation_of_the_manifest_is_refused(bundle: Path) -> None:
     [
         ({"format_version": 2}, "upgrade the monitor"),
         ({"network": {"name": "dense", "hidden": [16, 8]}}, "not what was saved"),
-        ({"network": {"name": "pickle", "hidden": [8]}}, "network.name"),
+        ({"network": {"name": "pickle", "hidden": [8]}}, "expected tags: 'dense'"),
+        ({"network": {"name": "pca", "hidden": [8, 4]}}, "at most 1 item"),
         ({"vocabularies": {}}, "'protocol' is missing"),
         ({"surprise": 1}, "surprise"),
         ({"spec_sha256": "0" * 64}, "changed after training"),

@@ -142,6 +142,7 @@ WRONG = {
     f"{TRAIN} --false-alarm-rate nan": "--false-alarm-rate nan: expected a share",
     f"{TRAIN} --hidden a,b": "--hidden 'a,b': expected positive whole numbers",
     f"{TRAIN} --hidden 64,0": "--hidden '64,0': expected positive whole numbers",
+    f"{TRAIN} --network no": "network 'no': no such network; there are dense, simple",
     f"{TRAIN} --device tpu": "device: 'tpu' is none of auto, cpu",
     "evaluate none flows.csv --label-column Label --benign ok": "bundle none: no such folder",
     "evaluate other flows.csv --label-column Label --benign ok": "bundle other: manifest.json is",

@@ -4,12 +4,41 @@ network = NETWORKS["dense"].design(inputs, chunks)
 again = NETWORKS[network.name](inputs, **network.hyperparameters())
 """
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from monitor.detect.networks.base import Network
+from monitor.detect.networks.denoising import DenoisingAutoencoder
 from monitor.detect.networks.dense import DenseAutoencoder
+from monitor.detect.networks.ensemble import AutoencoderEnsemble
+from monitor.detect.networks.gan import AdversarialAutoencoder
+from monitor.detect.networks.pca import PrincipalComponents
+from monitor.detect.networks.simple import SimpleAutoencoder
+from monitor.detect.networks.vae import VariationalAutoencoder
+from monitor.errors import SettingsError
 
-NETWORKS = MappingProxyType({network.name: network for network in (DenseAutoencoder,)})
+_FAMILY: tuple[type[Network], ...] = (
+    DenseAutoencoder,
+    SimpleAutoencoder,
+    DenoisingAutoencoder,
+    VariationalAutoencoder,
+    PrincipalComponents,
+    AdversarialAutoencoder,
+    AutoencoderEnsemble,
+)
+NETWORKS: Mapping[str, type[Network]] = MappingProxyType({c.name: c for c in _FAMILY})
 """By name; the first is the default."""
 
-__all__ = ["NETWORKS", "Network"]
+
+def network_class(name: str) -> type[Network]:
+    """The network of this name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if name not in NETWORKS:
+        raise SettingsError(f"network {name!r}: no such network; there are {', '.join(NETWORKS)}.")
+    return NETWORKS[name]
+
+
+__all__ = ["NETWORKS", "Network", "network_class"]

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
+
+from monitor.errors import SettingsError
 
 ReconstructionError = Callable[[Tensor], Tensor]
 """(n, d) reconstruction of a mini-batch to the (n,) errors that the detector will judge it by."""
@@ -96,3 +99,28 @@ def default_hidden(inputs: int) -> tuple[int, ...]:
     """
     first = min(max(1 << (inputs - 1).bit_length(), 8), 512)
     return (first, first // 2, first // 4)
+
+
+def one_width(name: str, hidden: Sequence[int] | None) -> int | None:
+    """The width of a network that has a single hidden layer.
+
+    Raises:
+        SettingsError: several were asked for.
+    """
+    if hidden and len(hidden) > 1:
+        raise SettingsError(
+            f"network {name}: has one hidden layer, {len(hidden)} widths were given; give one."
+        )
+    return hidden[0] if hidden else None
+
+
+def moments(chunks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and covariance (d, d) of all (n, d) chunks, float64, in one pass."""
+    count, total, products = 0, torch.tensor(0.0), torch.tensor(0.0)
+    for z in chunks:
+        wide = z.double()
+        count += len(z)
+        total = total.to(wide) + wide.sum(dim=0)
+        products = products.to(wide) + wide.T @ wide
+    mean = total / count
+    return mean, products / count - torch.outer(mean, mean)
