@@ -33,6 +33,8 @@ from monitor.features import FeatureSpec
 MIN_VECTORS = 4 * MIN_CALIBRATION_VECTORS
 MAX_CATEGORIES = 256
 WORTH_SHARING_FEATURES = 500
+MAX_TRANSFORM_VECTORS = 200_000
+"""Quantiles hardly gain from more, and their sorting takes several times the vectors' memory."""
 TRAINING_FLOOR = 3.0
 SCORING_FLOOR = 0.1
 """Squared errors, in squared deviations. In training, larger ones are damped: the few wild values
@@ -116,10 +118,10 @@ def fit(
             f"training needs at least {MIN_VECTORS} normal vectors, there are {len(values)}: "
             "give more data."
         )
-    values, vocabularies = _keep_frequent(spec, values, vocabularies)
-    order = np.random.default_rng(options.seed).permutation(len(values))
+    values = np.random.default_rng(options.seed).permutation(values)  # the one copy of them
+    vocabularies = _keep_frequent(spec, values, vocabularies)
     held_back_count = max(round(len(values) * options.held_back), MIN_CALIBRATION_VECTORS)
-    held_back, training = values[order[:held_back_count]], values[order[held_back_count:]]
+    held_back, training = values[:held_back_count], values[held_back_count:]
     with torch.random.fork_rng(), _few_threads(values.shape[1]):
         torch.manual_seed(options.seed)
         model = _build(spec, vocabularies, training, options).to(options.device)
@@ -130,7 +132,7 @@ def fit(
     detector = Detector(
         spec, vocabularies, model, Calibration.fit(errors), options.false_alarm_rate, options.device
     )
-    return Fitted(detector, history, len(training), held_back)
+    return Fitted(detector, history, len(training), held_back.copy())  # lets go of the others
 
 
 @contextmanager
@@ -153,7 +155,8 @@ def _build(
     training: Matrix,
     options: FitOptions,
 ) -> ReconstructionModel:
-    preprocessor = Preprocessor(spec, [len(words) for words in vocabularies]).fit(training)
+    preprocessor = Preprocessor(spec, [len(words) for words in vocabularies])
+    preprocessor.fit(training[:MAX_TRANSFORM_VECTORS])  # they are in random order
     chunks = _Inputs(preprocessor.to(options.device), torch.from_numpy(training))
     network = network_class(options.network).design(preprocessor.inputs, chunks, options.hidden)
     model = ReconstructionModel(preprocessor, network)
@@ -295,13 +298,13 @@ def _calibrate_scale(
 
 def _keep_frequent(
     spec: FeatureSpec, values: Matrix, vocabularies: Sequence[Vocabulary]
-) -> tuple[Matrix, list[Vocabulary]]:
-    """Vocabularies cut to their most frequent values; the rest become unseen (code 0).
+) -> list[Vocabulary]:
+    """Vocabularies cut to their most frequent values; the rest become unseen (code 0), in place.
 
     Equally frequent ones in alphabetical order, so that only the vectors decide and not where in a
     file a value was first met.
     """
-    values, kept = values.copy(), [tuple(words) for words in vocabularies]
+    kept = [tuple(words) for words in vocabularies]
     for column in spec.columns_of("categorical"):
         words = vocabularies[column]
         codes = values[:, column].astype(np.int64)
@@ -312,4 +315,4 @@ def _keep_frequent(
         recode[frequent] = np.arange(1, len(frequent) + 1)
         values[:, column] = recode[codes]
         kept[column] = tuple(words[code - 1] for code in frequent)
-    return values, kept
+    return kept
