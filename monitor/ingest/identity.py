@@ -23,17 +23,18 @@ class IdentityReader:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        paths = (identity.source_address, *identity.entities.values(), identity.destination_address)
+        self.entity_paths = tuple(path for path in paths if path)
+        self.time_path = identity.event_time
+        first = self.entity_paths[0] if self.entity_paths else ""
+        self.usual_paths = first, self.time_path or first
 
     def read(self, observed: tuple[Any, ...], get: Callable[[str], Any]) -> EventIdentity:
         """`get` gives the value at a path of the event, None where there is none."""
         where = self._identity
 
         def text(path: str | None) -> str | None:
-            value = get(path) if path else None
-            if isinstance(value, int) and abs(value) >= 1 << 64:
-                return None
-            usable = isinstance(value, (str, int, float)) and value != ""
-            return str(value)[:MAX_TEXT] if usable else None
+            return identity_text(get(path)) if path else None
 
         def port(path: str | None) -> int | None:
             value = text(path) or ""
@@ -52,6 +53,14 @@ class IdentityReader:
             protocol=text(where.protocol),
             entities={label: value for label, value in entities.items() if value},
         )
+
+
+def identity_text(value: Any) -> str | None:
+    """A name, address or id as text; None if it is none."""
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        return None
+    usable = isinstance(value, (str, int, float)) and value != ""
+    return str(value)[:MAX_TEXT] if usable else None
 
 
 def milliseconds(value: Any) -> int | None:

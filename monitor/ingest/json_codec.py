@@ -21,9 +21,9 @@ import jiter
 import numpy as np
 import orjson
 
-from monitor.batch import Decoded, EventIdentity, Matrix, Reject, VectorBatch
+from monitor.batch import Decoded, EventIdentity, Indices, Matrix, Origins, Reject, VectorBatch
 from monitor.features import Feature, FeatureSpec
-from monitor.ingest.identity import IdentityReader
+from monitor.ingest.identity import MAX_TEXT, IdentityReader, identity_text
 from monitor.reasons import Reason
 
 DEFAULT_MAX_RECORD_BYTES = 1_048_576
@@ -52,6 +52,7 @@ class _Rows:
 
     rows: list[int] = field(default_factory=list)
     features: list[Sequence[Any]] = field(default_factory=list)
+    origins: list[tuple[str | None, Any]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     not_selected: int = 0
 
@@ -62,6 +63,7 @@ class JsonCodec:
     Args:
         vocabularies: known values of each feature in spec order, empty where not categorical.
         max_record_bytes: larger values are refused unread.
+        read_origins: also read who each vector is about, and when it was.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class JsonCodec:
         spec: FeatureSpec,
         vocabularies: Sequence[Sequence[str]],
         max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+        read_origins: bool = False,
     ) -> None:
         self.spec = spec
         self._max_record_bytes = max_record_bytes
@@ -76,7 +79,9 @@ class JsonCodec:
             {value: code for code, value in enumerate(words, start=1)} for words in vocabularies
         ]
         self._identity = IdentityReader(spec.identity)
+        self._read_origins = read_origins
         self._get_all: Callable[[Any], Any] = itemgetter(*spec.paths)
+        self._get_origin: Callable[[Any], Any] = itemgetter(*self._identity.usual_paths)
         self._numeric = np.array(spec.columns_of("numeric"), dtype=np.intp)
         self._others = spec.columns_of("categorical", "boolean")
 
@@ -85,8 +90,11 @@ class JsonCodec:
         read = _Rows()
         for row, value in enumerate(values):
             try:
-                read.features.append(self._features(self._parse(value)))
+                document = self._parse(value)
+                read.features.append(self._features(document))
                 read.rows.append(row)
+                if self._read_origins:
+                    read.origins.append(self._origin(document))
             except NotSelected:
                 read.not_selected += 1
             except RecordError as error:
@@ -105,6 +113,24 @@ class JsonCodec:
             tuple(self._features(document)),
             lambda path: find(event, path),
         )
+
+    def _origin(self, document: Any) -> tuple[str | None, Any]:
+        """Who a document that is a vector is about, and its time as it stands there.
+
+        The entity is the one that `monitor.contracts.alert.subjects` names first.
+        """
+        event = self._unwrap(document) if self.spec.unwrap else document
+        try:
+            entity, time = origin = self._get_origin(event)
+            if type(entity) is str and entity:
+                return origin
+        except (KeyError, TypeError):
+            if not isinstance(event, dict):
+                return None, None
+        identity = self._identity
+        texts = (identity_text(find(event, path)) for path in identity.entity_paths)
+        time = find(event, identity.time_path) if identity.time_path else None
+        return next(filter(None, texts), None), time
 
     def _parse(self, value: bytes | None) -> Any:
         """One value to a JSON document whose keys are unique."""
@@ -177,7 +203,20 @@ class JsonCodec:
                 pending.append((rows[middle:], features[middle:]))
                 pending.append((rows[:middle], features[:middle]))
         values = np.concatenate([matrix for _, matrix in good] or [self._convert([])])
-        return VectorBatch(values, np.array([r for rows, _ in good for r in rows], dtype=np.int64))
+        rows = np.array([r for rows, _ in good for r in rows], dtype=np.int64)
+        return VectorBatch(values, rows, self._origins(read, rows) if self._read_origins else None)
+
+    def _origins(self, read: _Rows, rows: Indices) -> Origins:
+        """The origins of these (n,) rows, which are among those read."""
+        origins = read.origins
+        if len(rows) < len(origins):
+            origins = [origins[n] for n in np.searchsorted(read.rows, rows)]
+        codes: dict[str | None, int] = {None: -1}
+        entities = [codes.setdefault(entity, len(codes) - 1) for entity, _ in origins]
+        names = [name[:MAX_TEXT] for name in codes if name]
+        timed = self._identity.time_path is not None
+        times = [time for _, time in origins] if timed else [None] * len(origins)
+        return Origins(np.array(entities, np.int32), names, times)
 
     def _explain_reject(self, row: int, features: Sequence[Any]) -> Reject:
         for value, feature in zip(features, self.spec.features, strict=True):

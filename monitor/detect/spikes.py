@@ -1,0 +1,277 @@
+"""When the level itself jumps: of the whole stream, or of one entity, against its own recent past.
+
+    spikes = Spikes(SpikeOptions())
+    for rise in spikes.step(errors, anomalous, origins, clock): ...
+
+In windows of event time, two things are watched for each entity and for the stream: the share of
+anomalous vectors and the mean reconstruction error. Each has a one-sided CUSUM (Page, Biometrika
+1954) of increments x, S = max(0, S + x), and alarms at S >= h.
+
+- Ratio. With k anomalous vectors where mu were expected, x = (k log r - mu (r - 1)) / phi: the
+  log-likelihood ratio of a Poisson count that is r = 3 times its mean (Lucas, Technometrics 1985),
+  divided by the dispersion phi >= 1 of past counts, since anomalies come in bursts. The expected
+  share counts one anomaly more than were seen, so that "none so far" is not "never".
+- Level. x = min(z, 6) - 2, where z is the window's mean error in standard deviations between
+  windows, which hold whatever makes windows differ more than their vectors would.
+
+Where the mean of exp(x) is at most 1 in normal windows, the mean number of windows to a false alarm
+is at least exp(h) (Lorden, Ann. Math. Stat. 1971). It is: exactly 1 for Poisson counts, about 1 for
+bursts of one size, 0.22 for normal z and still 0.4 for exponential z, given that windows are
+independent and the baseline is right. So h is the logarithm of the stated interval in windows, with
+a share for each of the two tests and, among entities, for each of them. No x exceeds h / 3: one
+burst, however large, is no new level, and a large rise is told after three windows.
+
+Baselines forget exponentially, over an hour's windows by default, and stand still in an alarm; an
+alarm that lasts `baseline_windows` is the new normal, and learning starts anew. Entities are held in
+a table of fixed size; the one unseen for longest makes room.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.batch import Origins
+from monitor.detect.stream_clock import StreamClock
+
+Measure = Literal["anomaly ratio", "mean error"]
+MEASURES: tuple[Measure, Measure] = ("anomaly ratio", "mean error")
+RATIO_SOUGHT = 3.0
+MAX_DEVIATIONS, REFERENCE_DEVIATIONS = 6.0, 2.0
+FASTEST_ALARM_WINDOWS = 3
+STREAM = 0
+"""The slot of the stream as a whole."""
+
+Floats = NDArray[np.float64]
+Slots = NDArray[np.int64]
+
+_ROW = np.dtype(
+    [
+        ("window", np.int64),  # the one being filled
+        ("counts", np.float64, 3),  # in it: vectors, anomalous ones, sum of errors
+        ("windows", np.float64),  # this and the next four fade
+        ("past", np.float64, 2),  # vectors, anomalous ones
+        ("spread", np.float64, 2),  # squared deviations of counts, expected counts
+        ("means", np.float64, 2),  # sum of mean errors, of their squares
+        ("cusum", np.float64, 2),
+        ("run", np.float64, (2, 2)),  # since each cusum left 0: anomalous ones or errors, vectors
+        ("since_ms", np.int64, 2),
+        ("alarmed", np.int64),  # windows in alarm
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SpikeOptions:
+    """Attributes:
+    false_alarm_interval_days: mean event time between false alarms; once for the stream, and
+        once for all entities together.
+    warm_up_windows: before an entity is judged.
+    baseline_windows: after so many a window weighs 1/e of the newest.
+    """
+
+    false_alarm_interval_days: float = 30
+    window_seconds: float = 10
+    max_entities: int = 50_000
+    warm_up_windows: int = 30
+    baseline_windows: int = 360
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """A level that rose.
+
+    Attributes:
+        observed, usual: the measure since the rise, and before.
+        since_ms: event time at which it began to rise, milliseconds since 1970.
+    """
+
+    measure: Measure
+    observed: float
+    usual: float
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """A window in which the level was still up; of the stream where there is no entity."""
+
+    entity: str | None
+    spike: Spike
+
+
+class Spikes:
+    """Levels and baselines of the stream and of the entities seen last."""
+
+    def __init__(self, options: SpikeOptions) -> None:
+        self._options = options
+        self._window_ms = round(options.window_seconds * 1000)
+        self._table: Any = np.zeros(1 + options.max_entities, _ROW)
+        self._slots: OrderedDict[str, int] = OrderedDict()
+        interval = options.false_alarm_interval_days * 86_400 / options.window_seconds
+        self._stream_height = float(np.log(len(MEASURES) * interval))
+
+    def __len__(self) -> int:
+        """Entities that are held."""
+        return len(self._slots)
+
+    @property
+    def level(self) -> float:
+        """How near the stream is to an alarm: 0 as usual, 1 in alarm."""
+        return float(self._table["cusum"][STREAM].max() / self._stream_height)
+
+    def step(
+        self,
+        errors: NDArray[np.float32],
+        anomalous: NDArray[np.bool_],
+        origins: Origins | None,
+        clock: StreamClock,
+    ) -> list[Rise]:
+        """Add (n,) vectors; the rises in the windows that end by it.
+
+        Args:
+            anomalous: (n,) whether each exceeds the threshold.
+            origins: whose they are; None to watch the stream alone.
+        """
+        if not len(errors):
+            return []
+        everything = np.array([[len(errors), anomalous.sum(), errors.sum(dtype=np.float64)]])
+        rises = self._fill(np.array([STREAM]), everything, [None], clock)
+        if origins and len(origins.names):
+            names = origins.names[: self._options.max_entities]
+            counts = _counts(errors, anomalous, origins.entities, len(origins.names))[: len(names)]
+            rises += self._fill(self._slots_of(names), counts, names, clock)
+        return rises
+
+    def _slots_of(self, names: Sequence[str]) -> Slots:
+        """The slots of distinct names; whoever is new takes a free one, or that of the eldest."""
+        slots, new = self._slots, []
+        for name in names:
+            slot = slots.get(name)
+            if slot is None:
+                full = len(slots) == self._options.max_entities
+                slots[name] = slot = slots.popitem(last=False)[1] if full else len(slots) + 1
+                new.append(slot)
+            else:
+                slots.move_to_end(name)
+        self._table[new] = np.zeros((), _ROW)
+        return np.fromiter(map(slots.__getitem__, names), np.int64, len(names))
+
+    def _fill(
+        self, slots: Slots, counts: Floats, names: Sequence[str | None], clock: StreamClock
+    ) -> list[Rise]:
+        """Add (m, 3) counts to the windows of m slots, and judge those that this ends."""
+        window = clock.elapsed_ms // self._window_ms
+        ended = (self._table["window"][slots] != window) & (self._table["counts"][slots, 0] > 0)
+        owners = [names[n] for n in np.flatnonzero(ended)]
+        rises = self._judge(slots[ended], owners, clock) if owners else []
+        self._table["counts"][slots] += counts
+        self._table["window"][slots] = window
+        return rises
+
+    def _judge(self, slots: Slots, names: Sequence[str | None], clock: StreamClock) -> list[Rise]:
+        """End the windows of m slots: their increments, alarms and baselines."""
+        rows = self._table[slots]
+        entities = len(self._slots) if names[0] is not None else 1
+        height = self._stream_height + float(np.log(entities))
+        increments = np.minimum(_increments(rows), height / FASTEST_ALARM_WINDOWS)
+        warm = rows["windows"] >= _faded(self._options.warm_up_windows, self._memory)
+        rows["cusum"] = np.clip(rows["cusum"] + increments * warm[:, None], 0, height)
+        self._run(rows, clock)
+        up = (rows["cusum"] >= height) | ((rows["alarmed"] > 0)[:, None] & (rows["cusum"] > 0))
+        rows["cusum"] = np.where((rows["alarmed"] > 0)[:, None] & ~up, 0, rows["cusum"])
+        alarm = up.any(axis=1)
+        rises = [Rise(names[n], _spike(rows[n], up[n])) for n in np.flatnonzero(alarm)]
+        rows["alarmed"] = np.where(alarm, rows["alarmed"] + 1, 0)
+        _learn(rows, ~alarm, self._memory)
+        rows["counts"] = 0
+        rows[rows["alarmed"] >= self._options.baseline_windows] = np.zeros((), _ROW)
+        self._table[slots] = rows
+        return rises
+
+    @property
+    def _memory(self) -> float:
+        return float(np.exp(-1 / self._options.baseline_windows))
+
+    def _run(self, rows: Any, clock: StreamClock) -> None:
+        """Sum up what was observed since each CUSUM left 0, which is where the change began."""
+        rising = rows["cusum"] > 0
+        began_ms = (clock.time_ms or 0) - clock.elapsed_ms + rows["window"] * self._window_ms
+        begins = rising & (rows["run"][:, :, 1] == 0)
+        rows["since_ms"] = np.where(begins, began_ms[:, None], rows["since_ms"])
+        vectors, hits, errors = rows["counts"].T
+        observed = np.stack(
+            (np.stack((hits, vectors), axis=1), np.stack((errors, vectors), axis=1)), axis=1
+        )
+        rows["run"] = np.where(rising[:, :, None], rows["run"] + observed, 0)
+
+
+def _counts(
+    errors: NDArray[np.float32], anomalous: NDArray[np.bool_], codes: NDArray[np.int32], names: int
+) -> Floats:
+    """Of each of the entities: vectors, anomalous ones, sum of errors; (names, 3)."""
+    known = codes >= 0
+    codes = codes[known]
+    weights = (None, anomalous[known], errors[known])
+    return np.stack([np.bincount(codes, w, minlength=names) for w in weights], axis=1, dtype=float)
+
+
+def _increments(rows: Any) -> Floats:
+    """What the ended windows of m rows add to their two CUSUMs; (m, 2)."""
+    vectors, hits, errors = rows["counts"].T
+    expected = vectors * _usual_ratio(rows)
+    dispersion = np.maximum((rows["spread"][:, 0] + 1) / (rows["spread"][:, 1] + 1), 1)
+    ratio = (hits * np.log(RATIO_SOUGHT) - expected * (RATIO_SOUGHT - 1)) / dispersion
+    mean, deviation = _usual_mean(rows)
+    z = (errors / vectors - mean) / deviation
+    return np.stack((ratio, np.minimum(z, MAX_DEVIATIONS) - REFERENCE_DEVIATIONS), axis=1)
+
+
+def _usual_ratio(rows: Any) -> Floats:
+    vectors, hits = rows["past"].T
+    ratio: Floats = np.minimum((hits + 1) / (vectors + 1), 1)
+    return ratio
+
+
+def _usual_mean(rows: Any) -> tuple[Floats, Floats]:
+    """Mean error of a window, and the standard deviation between windows."""
+    windows = np.maximum(rows["windows"], 1)
+    mean, square = (rows["means"] / windows[:, None]).T
+    tiny = 1e-6 + 1e-3 * np.abs(mean)
+    return mean, np.maximum(np.sqrt(np.maximum(square - mean**2, 0)), tiny)
+
+
+def _learn(rows: Any, usual: NDArray[np.bool_], memory: float) -> None:
+    """Add the ended windows to the baselines of those rows that are as usual."""
+    vectors, hits, errors = rows["counts"].T
+    past_vectors, past_hits = rows["past"].T
+    # Pooled with the window itself, so that the first ones do not look dispersed.
+    expected = vectors * (past_hits + hits) / (past_vectors + vectors)
+    mean = errors / vectors
+    for name, new in (
+        ("windows", np.ones(len(rows))),
+        ("spread", np.stack(((hits - expected) ** 2, expected), axis=1)),
+        ("past", np.stack((vectors, hits), axis=1)),
+        ("means", np.stack((mean, mean**2), axis=1)),
+    ):
+        old = rows[name]
+        learnt = usual if new.ndim == 1 else usual[:, None]
+        rows[name] = np.where(learnt, old * memory + new, old)
+
+
+def _faded(windows: int, memory: float) -> float:
+    """What the fading count of windows has come to after so many."""
+    return (1 - memory**windows) / (1 - memory)
+
+
+def _spike(row: Any, up: NDArray[np.bool_]) -> Spike:
+    which = int(np.argmax(up))
+    total, vectors = row["run"][which]
+    row = row[None] if row.shape else np.array([row], _ROW)
+    usual = _usual_ratio(row)[0] if which == 0 else _usual_mean(row)[0][0]
+    return Spike(
+        MEASURES[which], float(total / vectors), float(usual), int(row["since_ms"][0, which])
+    )
