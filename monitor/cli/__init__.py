@@ -19,6 +19,7 @@ from monitor.cli.replay import replay
 from monitor.cli.run import run
 from monitor.cli.schemas import schemas
 from monitor.cli.spec import app as spec
+from monitor.cli.threshold import threshold
 from monitor.cli.train import train
 from monitor.errors import MonitorError
 
@@ -33,6 +34,7 @@ app.command()(demo)
 app.add_typer(spec, name="spec")
 app.command()(train)
 app.command()(evaluate)
+app.command()(threshold)
 app.command()(run)
 app.command()(alerts)
 app.command()(replay)

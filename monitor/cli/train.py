@@ -7,9 +7,6 @@ import typer
 
 from monitor.cli.options import BenignLabels, FalseAlarmRate, LabelColumn, split_list
 
-FEW_EXCEEDANCES = 1.0
-"""Fewer held-back vectors than this beyond the threshold, and it is a guess."""
-
 
 def train(
     file: Annotated[Path, typer.Argument(help="CSV, Zeek TSV, Parquet or JSON lines; gz or xz.")],
@@ -32,7 +29,8 @@ def train(
     from rich.console import Console
 
     from monitor.bundle import resolve_device
-    from monitor.cli.options import check_rate, parse_widths, training_progress
+    from monitor.cli.options import check_rate, parse_widths, training_progress, warn
+    from monitor.detect.budget import shortage
     from monitor.detect.fit import FitOptions
     from monitor.detect.networks import network_class
     from monitor.features import FeatureSpec
@@ -69,16 +67,8 @@ def train(
     report = output / "report.html"
     write_training_report(trained, report)
     facts = trained.manifest
-    expected = facts.calibration.false_alarm_rate * facts.calibration.vectors
-    if expected < FEW_EXCEEDANCES:
-        console.print(
-            f"warning: only {expected:.1f} of {facts.calibration.vectors:,} held-back vectors are "
-            "expected beyond this threshold, so it is extrapolated; with more data, or a larger "
-            "--false-alarm-rate, it would be measured.",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
-        )
+    if reason := shortage(trained.fitted.detector.calibration, options.false_alarm_rate):
+        warn(console, f"{reason}; give more data, or a larger --false-alarm-rate.")
     console.print(
         f"bundle {facts.bundle_id} in {output}: threshold {facts.calibration.threshold:.4f} for a "
         f"false-alarm rate of {facts.calibration.false_alarm_rate:g}, trained in "

@@ -69,16 +69,33 @@ def svg(*draw: "Draw", size: tuple[float, float] = (7.5, 2.7)) -> str:
 
     Colours other than those of this module stay as they are in the dark scheme.
     """
+    text = _drawn(draw, size, transparent=True)
+    for color, (variable, _) in _SCHEME.items():
+        text = text.replace(color, f"var({variable})")
+    return text[text.index("<svg") :]
+
+
+def write_svg(file: Path, *draw: "Draw", size: tuple[float, float]) -> None:
+    """The same in a file of its own, in the light scheme; written whole or not at all.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    check_writable(file)
+    try:
+        _replace(file, _drawn(draw, size, transparent=False))
+    except OSError as error:
+        raise _unwritable(file, error.strerror) from error
+
+
+def _drawn(draw: Sequence["Draw"], size: tuple[float, float], transparent: bool) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         for one, axes in zip(draw, figure.subplots(1, len(draw), squeeze=False)[0], strict=True):
             one(axes)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    for color, (variable, _) in _SCHEME.items():
-        text = text.replace(color, f"var({variable})")
-    return text[text.index("<svg") :]
+        figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def plain(name: str) -> str:
