@@ -17,6 +17,9 @@ def evaluate(
     label_column: Annotated[str, typer.Option(help="Column of the labels: name or position.")],
     benign: Annotated[str, typer.Option(help="Labels that are normal, separated by commas.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write an HTML report to this file.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Measure a bundle on labelled traffic."""
@@ -27,16 +30,19 @@ def evaluate(
     from monitor.bundle import load
     from monitor.evaluate import evaluate as run_evaluation
 
+    if report is not None:
+        from monitor.report.evaluation import Judged, write_evaluation_report
+        from monitor.report.page import check_writable
+
+        check_writable(report)
     detector, manifest = load(bundle, device)
     evaluation = run_evaluation(detector, file, label_column, frozenset(split_list(benign)))
     figures = {"bundle": manifest.bundle_id, "file": file.name, **evaluation.figures()}
-    if evaluation.attack.all():
+    if report is not None:
+        write_evaluation_report(Judged(detector, manifest, file, evaluation), report)
+    if evaluation.unsaid:
         Console(stderr=True).print(
-            f"warning: no row is labelled {benign}, so nothing can be compared; the labels are "
-            f"{', '.join(list(figures['by_label'])[:8])}.",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
+            f"warning: {evaluation.unsaid}", style="yellow", markup=False, soft_wrap=True
         )
     if json:
         typer.echo(json_lines.dumps(figures))
