@@ -71,6 +71,8 @@ UNITS = {
     "_vectors": "vectors",
     "_features": "features",
     "_rate": "share",
+    "alerts_per_day": "alerts a day",
+    "_change_per_day": "share a day",
     "port": "TCP port",
 }
 """Of a numeric setting, by the end of its name."""

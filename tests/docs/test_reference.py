@@ -69,7 +69,7 @@ def test_every_numeric_setting_says_its_unit() -> None:
     for name in numeric:
         row = re.search(rf"^\| `{re.escape(name)}`.*?\| (.*?) \|", text, re.MULTILINE)
         assert row, name
-        units = r"number, (milliseconds|bytes|vectors|features|share|TCP port)\b"
+        units = r"number, (milliseconds|bytes|vectors|features|alerts a day|share|TCP port)\b"
         assert re.search(units, row[1]), row[0]
 
 
