@@ -14,6 +14,7 @@ from monitor.cli.alerts import alerts
 from monitor.cli.config import app as config
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
+from monitor.cli.embed import embed
 from monitor.cli.evaluate import evaluate
 from monitor.cli.replay import replay
 from monitor.cli.run import run
@@ -34,6 +35,7 @@ app.command()(demo)
 app.add_typer(spec, name="spec")
 app.command()(train)
 app.command()(evaluate)
+app.command()(embed)
 app.command()(threshold)
 app.command()(run)
 app.command()(alerts)
