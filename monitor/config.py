@@ -258,7 +258,8 @@ class RecalibrationSettings(BaseModel):
     enabled: bool = Field(
         default=False,
         description="Follow how large errors of vectors that are not anomalous have become, up to "
-        "twice and down to half of what they were when calibrated.",
+        "twice and down to half of what they were when calibrated. Each start of the "
+        "daemon begins where the calibration was.",
     )
     max_change_per_day: float = Field(
         default=0.1,
@@ -320,8 +321,9 @@ class Settings(BaseModel):
         gt=0,
         allow_inf_nan=False,
         description="The same budget in other words, instead of false_alarm_rate: normal vectors "
-        "that may exceed the threshold in a day of the traffic as it is measured. The bundle's own "
-        "rate holds for the first minute of traffic.",
+        "that may exceed the threshold in a day of the traffic as this process measures it; of "
+        "several members of a group each has a budget of its own. The bundle's rate holds for the "
+        "first minute of traffic.",
     )
     spec: str | None = Field(
         default=None,
