@@ -39,6 +39,7 @@ class Recalibration:
         self._max_log_per_second = log1p(max_change_per_day) / SECONDS_A_DAY
         self._tracked = self._log_level = 0.0
         self._last_s: float | None = None
+        self._rate = self._quantile = 0.0
 
     @property
     def level(self) -> float:
@@ -47,11 +48,12 @@ class Recalibration:
 
     def observe(self, detector: Detector, errors: NDArray[np.float32], now_s: float) -> None:
         """Learn from the (n,) errors that came since the last call, by the detector's threshold."""
-        quantile = tracked_quantile(detector)
+        if detector.false_alarm_rate != self._rate:  # finding the quantile takes time
+            self._rate, self._quantile = detector.false_alarm_rate, tracked_quantile(detector)
         normal = errors[errors <= detector.threshold]
         for start in range(0, len(normal), BLOCK_VECTORS):
             block = normal[start : start + BLOCK_VECTORS]
-            above = int((block > quantile * exp(self._tracked)).sum())
+            above = int((block > self._quantile * exp(self._tracked)).sum())
             surplus = above / TRACKED_SHARE - len(block)
             self._tracked = _within_limits(self._tracked + surplus / MEMORY_VECTORS)
         elapsed_s = 0.0 if self._last_s is None else now_s - self._last_s
