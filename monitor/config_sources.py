@@ -10,6 +10,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,14 @@ def _problem(error: ErrorDetails, name: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A setting as TOML; JSON's strings, numbers, booleans and arrays are TOML's."""
+    """A setting as TOML; JSON's strings, numbers and booleans are TOML's."""
     if isinstance(value, SecretStr):
         value = MASK
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Mapping):
+        given = (f"{json.dumps(key)} = {_toml(v)}" for key, v in value.items() if v is not None)
+        return f"{{ {', '.join(given)} }}"
     return json.dumps(value, default=str, ensure_ascii=False)

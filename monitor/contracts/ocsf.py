@@ -6,9 +6,12 @@
 Where a subscriber finds what:
 
     message                     why, in one line: "dst_host_count 255, expected about 3"
-    severity_id, severity       how far beyond the false-alarm budget (`monitor.contracts.alert`)
-    time                        when it happened, milliseconds since 1970
-    finding_info.uid            identifies the finding: the same for the same record and bundle
+    activity_id, activity_name  whether the incident begins, goes on or is over
+    severity_id, severity       by rarity, number and duration (`monitor.contracts.severity`)
+    count                       anomalous vectors so far, from start_time to end_time
+    time                        when it was last seen, milliseconds since 1970
+    finding_info.uid            identifies the incident: the same in all that is told of it
+    metadata.uid                identifies this alert of it
     finding_info.analytic.uid   the bundle that found it
     metadata.original_event_uid the producer's own id of the event (Zeek uid, Suricata flow_id)
     evidences[0]                endpoints, ports, protocol and Community ID, other entities
@@ -84,6 +87,18 @@ _OBSERVABLE_CAPTIONS = {
 }
 
 
+ActivityCaption = Literal["Create", "Update", "Close"]
+ACTIVITY_CAPTIONS: Final[dict[int, ActivityCaption]] = {1: "Create", 2: "Update", 3: "Close"}
+"""`activity_name` by `activity_id`."""
+
+STATUS_OF: Final[dict[int, tuple[Literal[1, 2, 4], Literal["New", "In Progress", "Resolved"]]]] = {
+    1: (1, "New"),
+    2: (2, "In Progress"),
+    3: (4, "Resolved"),
+}
+"""`status_id` and `status` by `activity_id`."""
+
+
 class _Object(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -113,14 +128,17 @@ class Analytic(_Object):
 
 class FindingInfo(_Object):
     uid: Text = Field(
-        description="Identifies the finding; the same for the same record and bundle."
+        description="Identifies the incident, by the record that opened it and the bundle."
     )
     title: Text
     desc: Line
     types: tuple[Text, ...]
     analytic: Analytic
     data_sources: tuple[Text, ...] = Field(description="The input topic.")
-    created_time: TimeMs
+    created_time: TimeMs = Field(description="When the monitor created the incident.")
+    modified_time: TimeMs | None = Field(
+        default=None, description="When it told of it again: in Update and Close."
+    )
 
 
 class Endpoint(_Object):
@@ -210,8 +228,33 @@ class SourceRecord(_Object):
     offset: Count
 
 
+class SpikeFacts(_Object):
+    """How the level rose, of the subject of the incident."""
+
+    measure: Literal["anomaly ratio", "mean error"]
+    observed: float = Field(description="Since the rise.")
+    usual: float = Field(description="Before.")
+    since_ms: TimeMs = Field(description="Event time at which it began to rise.")
+
+
+class IncidentFacts(_Object):
+    """What an incident has come to."""
+
+    type: Text = Field(
+        description="What `name` is: source, destination, an entity's label in the spec, "
+        "record key, partition or stream."
+    )
+    name: Text
+    vectors: Count = Field(description="Anomalous ones; 0 where only the level rose.")
+    span_ms: Count = Field(description="From the first to the last of them.")
+    spike: SpikeFacts | None = None
+
+
 class AnomalyFacts(_Object):
-    """`unmapped`: what the monitor knows and OCSF has no attribute for, and what to look up."""
+    """`unmapped`: what the monitor knows and OCSF has no attribute for, and what to look up.
+
+    All but `incident` is of one vector: the most anomalous one so far.
+    """
 
     reconstruction_error: float
     threshold: float = Field(description="The error that makes an alert.")
@@ -229,28 +272,33 @@ class AnomalyFacts(_Object):
     )
     record_id: Text | None = Field(default=None, description="The producer's own id.")
     community_id: Text | None = Field(default=None, description="Community ID v1, seed 0.")
+    incident: IncidentFacts
 
 
 class DetectionFinding(_Object):
-    """An alert: one anomalous vector as an OCSF Detection Finding.
+    """An alert: what became of an incident, as an OCSF Detection Finding.
 
-    Only the activity Create exists so far; Update and Close are other values of `activity_id`,
-    with the same `finding_info.uid` and another `metadata.uid`.
+    Create, Update and Close of one incident have the same `finding_info.uid`; each has a
+    `metadata.uid` of its own.
     """
 
     category_uid: Literal[2]
     category_name: Literal["Findings"]
     class_uid: Literal[2004]
     class_name: Literal["Detection Finding"]
-    activity_id: Literal[1]
-    activity_name: Literal["Create"]
-    type_uid: Literal[200401]
-    type_name: Literal["Detection Finding: Create"]
-    time: TimeMs = Field(description="When it happened, milliseconds since 1970.")
+    activity_id: Literal[1, 2, 3]
+    activity_name: ActivityCaption
+    type_uid: Annotated[int, Field(ge=200_401, le=200_403)]
+    type_name: Text
+    time: TimeMs = Field(description="When it was last seen, milliseconds since 1970.")
+    start_time: TimeMs = Field(description="When it was first seen.")
+    end_time: TimeMs = Field(description="When it was last seen.")
+    duration: Count = Field(description="From the first to the last, milliseconds.")
+    count: Annotated[int, Field(ge=1, le=MAX_INT, description="Anomalous vectors so far.")]
     severity_id: Severity
     severity: SeverityCaption
-    status_id: Literal[1]
-    status: Literal["New"]
+    status_id: Literal[1, 2, 4]
+    status: Literal["New", "In Progress", "Resolved"]
     is_alert: Literal[True]
     message: Line = Field(description="Why, in one line.")
     metadata: Metadata

@@ -1,14 +1,69 @@
-"""A feature of an anomaly in words: `dst_host_count 255, expected about 3`.
+"""An anomaly in words: `dst_host_count 255, expected about 3`.
 
 What an event says of itself is untrusted: strings are bounded and made printable, numbers finite.
 """
 
-from monitor.batch import FeatureDeviation
-from monitor.contracts.ocsf import ExplainedFeature
-from monitor.contracts.text import LARGEST_IN_FULL, FeatureValue, clean, finite, plain, shown
+from datetime import UTC, datetime
 
+from monitor.batch import FeatureDeviation
+from monitor.contracts.ocsf import MAX_LINE, AnomalyFacts, ExplainedFeature, SpikeFacts
+from monitor.contracts.text import LARGEST_IN_FULL, FeatureValue, clean, finite, plain, shown
+from monitor.detect.incidents import Activity
+
+FEATURES_IN_MESSAGE = 3
 LONGEST_IN_FULL = 10_000
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
+
+
+def message(facts: AnomalyFacts, activity: Activity) -> str:
+    """Why, in one line: what the incident has come to, then what is odd in its worst vector."""
+    incident = facts.incident
+    parts = [_sentence_of(incident.spike)] if incident.spike else []
+    if incident.vectors > 1 or activity is Activity.CLOSE:
+        many = f"{incident.vectors:,} anomalous vector{'s' if incident.vectors != 1 else ''}"
+        parts.append(f"{many} in {duration(incident.span_ms)}" if incident.span_ms else many)
+    if activity is Activity.CLOSE:
+        parts[0] = f"over: {parts[0]}"
+    return clean("; ".join([*parts, _reasons(facts)]), MAX_LINE)
+
+
+def description(facts: AnomalyFacts) -> str:
+    """How wrong and how rare the worst vector is."""
+    p = facts.tail_probability
+    rarity = f"about 1 in {1 / p:,.0f}" if p >= 1e-9 else "fewer than 1 in a billion"
+    return (
+        f"Reconstruction error {facts.reconstruction_error:.3g}, threshold "
+        f"{facts.threshold:.3g}: {rarity} normal vectors deviates this much."
+    )
+
+
+def _reasons(facts: AnomalyFacts) -> str:
+    # A category can be the likeliest and still be reconstructed badly: that explains nothing.
+    telling = [f for f in facts.features if shown(f.observed, 2) != shown(f.expected, 2)]
+    reasons = [reason(f) for f in (telling or facts.features)[:FEATURES_IN_MESSAGE]]
+    return "; ".join(reasons) or description(facts)
+
+
+def _sentence_of(spike: SpikeFacts) -> str:
+    """`anomaly ratio 12 %, usually about 0.1 %, since 10:32 UTC`."""
+    since = datetime.fromtimestamp(spike.since_ms / 1000, UTC).strftime("%H:%M UTC")
+    if spike.measure == "anomaly ratio":
+        observed, usual = _percent(spike.observed), _percent(spike.usual)
+    else:
+        observed, usual = f"{spike.observed:.3g}", f"{spike.usual:.3g}"
+    return f"{spike.measure} {observed}, usually about {usual}, since {since}"
+
+
+def _percent(share: float) -> str:
+    return f"{float(f'{100 * share:.2g}'):g} %"
+
+
+def duration(ms: int) -> str:
+    """`45 s`, `6 min`, `3.5 h`, `2.1 days`."""
+    for size, unit in ((86_400_000, "days"), (3_600_000, "h")):
+        if ms >= size:
+            return f"{ms / size:.1f} {unit}"
+    return f"{ms // 60_000} min" if ms >= 60_000 else f"{max(round(ms / 1000), 1)} s"
 
 
 def explained(feature: FeatureDeviation) -> ExplainedFeature:

@@ -34,11 +34,6 @@ class Activity(IntEnum):
     UPDATE = 2
     CLOSE = 3
 
-    @property
-    def caption(self) -> str:
-        """OCSF's word for it."""
-        return self.name.capitalize()
-
 
 class Subject(NamedTuple):
     """Whom an incident is about: `type` is its role, such as source, or its label in the spec."""

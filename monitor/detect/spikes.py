@@ -1,7 +1,7 @@
 """When the level itself jumps: of the whole stream, or of one entity, against its own recent past.
 
     spikes = Spikes(SpikeOptions())
-    for rise in spikes.step(errors, anomalous, origins, clock): ...
+    rises = spikes.step(errors, anomalous, origins, clock)
 
 In windows of event time, two things are watched for each entity and for the stream: the share of
 anomalous vectors and the mean reconstruction error. Each has a one-sided CUSUM (Page, Biometrika
@@ -22,13 +22,13 @@ a share for each of the two tests and, among entities, for each of them. No x ex
 burst, however large, is no new level, and a large rise is told after three windows.
 
 Baselines forget exponentially, over an hour's windows by default, and stand still in an alarm; an
-alarm that lasts `baseline_windows` is the new normal, and learning starts anew. Entities are held in
-a table of fixed size; the one unseen for longest makes room.
+alarm that lasts `baseline_windows` is the new normal, and learning starts anew. Entities are held
+in a table of fixed size; the one unseen for longest makes room.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -97,10 +97,16 @@ class Spike:
 
 @dataclass(frozen=True, slots=True)
 class Rise:
-    """A window in which the level was still up; of the stream where there is no entity."""
+    """A window at whose end the level is up.
 
-    entity: str | None
+    Attributes:
+        entity: its position in the names of the origins; -1 is the stream as a whole.
+        windows: for how many windows it has been.
+    """
+
+    entity: int
     spike: Spike
+    windows: int
 
 
 class Spikes:
@@ -139,11 +145,12 @@ class Spikes:
         if not len(errors):
             return []
         everything = np.array([[len(errors), anomalous.sum(), errors.sum(dtype=np.float64)]])
-        rises = self._fill(np.array([STREAM]), everything, [None], clock)
+        rises = self._fill(np.array([STREAM]), everything, clock)
+        rises = [replace(rise, entity=-1) for rise in rises]
         if origins and len(origins.names):
             names = origins.names[: self._options.max_entities]
             counts = _counts(errors, anomalous, origins.entities, len(origins.names))[: len(names)]
-            rises += self._fill(self._slots_of(names), counts, names, clock)
+            rises += self._fill(self._slots_of(names), counts, clock)
         return rises
 
     def _slots_of(self, names: Sequence[str]) -> Slots:
@@ -160,32 +167,32 @@ class Spikes:
         self._table[new] = np.zeros((), _ROW)
         return np.fromiter(map(slots.__getitem__, names), np.int64, len(names))
 
-    def _fill(
-        self, slots: Slots, counts: Floats, names: Sequence[str | None], clock: StreamClock
-    ) -> list[Rise]:
+    def _fill(self, slots: Slots, counts: Floats, clock: StreamClock) -> list[Rise]:
         """Add (m, 3) counts to the windows of m slots, and judge those that this ends."""
         window = clock.elapsed_ms // self._window_ms
         ended = (self._table["window"][slots] != window) & (self._table["counts"][slots, 0] > 0)
-        owners = [names[n] for n in np.flatnonzero(ended)]
-        rises = self._judge(slots[ended], owners, clock) if owners else []
+        rises = self._judge(slots, np.flatnonzero(ended), clock) if ended.any() else []
         self._table["counts"][slots] += counts
         self._table["window"][slots] = window
         return rises
 
-    def _judge(self, slots: Slots, names: Sequence[str | None], clock: StreamClock) -> list[Rise]:
-        """End the windows of m slots: their increments, alarms and baselines."""
+    def _judge(self, slots: Slots, ended: Slots, clock: StreamClock) -> list[Rise]:
+        """End the windows of some of the slots: their increments, alarms and baselines."""
+        entities, slots = len(self._slots) if slots[0] != STREAM else 1, slots[ended]
         rows = self._table[slots]
-        entities = len(self._slots) if names[0] is not None else 1
         height = self._stream_height + float(np.log(entities))
         increments = np.minimum(_increments(rows), height / FASTEST_ALARM_WINDOWS)
         warm = rows["windows"] >= _faded(self._options.warm_up_windows, self._memory)
         rows["cusum"] = np.clip(rows["cusum"] + increments * warm[:, None], 0, height)
         self._run(rows, clock)
-        up = (rows["cusum"] >= height) | ((rows["alarmed"] > 0)[:, None] & (rows["cusum"] > 0))
-        rows["cusum"] = np.where((rows["alarmed"] > 0)[:, None] & ~up, 0, rows["cusum"])
+        in_alarm = (rows["alarmed"] > 0)[:, None]
+        up = (rows["cusum"] >= height) | (in_alarm & (rows["cusum"] > 0))
         alarm = up.any(axis=1)
-        rises = [Rise(names[n], _spike(rows[n], up[n])) for n in np.flatnonzero(alarm)]
         rows["alarmed"] = np.where(alarm, rows["alarmed"] + 1, 0)
+        rises = [
+            Rise(int(ended[n]), _spike(rows[n], up[n]), int(rows["alarmed"][n]))
+            for n in np.flatnonzero(alarm)
+        ]
         _learn(rows, ~alarm, self._memory)
         rows["counts"] = 0
         rows[rows["alarmed"] >= self._options.baseline_windows] = np.zeros((), _ROW)
@@ -270,8 +277,6 @@ def _faded(windows: int, memory: float) -> float:
 def _spike(row: Any, up: NDArray[np.bool_]) -> Spike:
     which = int(np.argmax(up))
     total, vectors = row["run"][which]
-    row = row[None] if row.shape else np.array([row], _ROW)
-    usual = _usual_ratio(row)[0] if which == 0 else _usual_mean(row)[0][0]
-    return Spike(
-        MEASURES[which], float(total / vectors), float(usual), int(row["since_ms"][0, which])
-    )
+    rows = np.array([row], _ROW)
+    usual = _usual_ratio(rows)[0] if which == 0 else _usual_mean(rows)[0][0]
+    return Spike(MEASURES[which], float(total / vectors), float(usual), int(row["since_ms"][which]))

@@ -121,9 +121,9 @@ class JsonCodec:
         """
         event = self._unwrap(document) if self.spec.unwrap else document
         try:
-            entity, time = origin = self._get_origin(event)
+            entity, time = self._get_origin(event)
             if type(entity) is str and entity:
-                return origin
+                return entity, time
         except (KeyError, TypeError):
             if not isinstance(event, dict):
                 return None, None
@@ -203,8 +203,8 @@ class JsonCodec:
                 pending.append((rows[middle:], features[middle:]))
                 pending.append((rows[:middle], features[:middle]))
         values = np.concatenate([matrix for _, matrix in good] or [self._convert([])])
-        rows = np.array([r for rows, _ in good for r in rows], dtype=np.int64)
-        return VectorBatch(values, rows, self._origins(read, rows) if self._read_origins else None)
+        kept = np.array([r for rows, _ in good for r in rows], dtype=np.int64)
+        return VectorBatch(values, kept, self._origins(read, kept) if self._read_origins else None)
 
     def _origins(self, read: _Rows, rows: Indices) -> Origins:
         """The origins of these (n,) rows, which are among those read."""

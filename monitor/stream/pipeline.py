@@ -8,39 +8,45 @@ Records become arrays at once; a row becomes an object again only once it has be
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.batch import Decoded, Indices, MicroBatch, Record, Reject
-from monitor.contracts.alert import Detection, Severity, alert_key, render_alert
+from monitor.batch import Decoded, MicroBatch, Record, Reject
+from monitor.contracts.alert import Detection, alert_key, render_alert
 from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES, render_dead_letter
+from monitor.contracts.ocsf import DetectionFinding
 from monitor.detect.detector import Detector
 from monitor.detect.explain import explain
+from monitor.detect.incidents import Change
 from monitor.errors import StreamError
 from monitor.ingest.json_codec import JsonCodec
 from monitor.reasons import Reason
 from monitor.stream.contracts import Output
+from monitor.stream.triage import Scored, Triage
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What comes of a micro-batch.
+    """What comes of a micro-batch, or of none for a while.
 
     Attributes:
         outputs: alerts, then dead letters.
         errors: (n,) float32 reconstruction errors of its vectors.
-        severities, reasons: one of each alert, one of each dead letter.
+        anomalous: how many of them exceeded the threshold.
+        suppressed, reasons: why, of each vector that was suppressed, and of each dead letter.
     """
 
     outputs: Sequence[Output]
-    errors: NDArray[np.float32]
-    severities: Sequence[Severity]
-    reasons: Sequence[Reason]
-    not_selected: int
+    alerts: Sequence[DetectionFinding] = ()
+    errors: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    anomalous: int = 0
+    suppressed: Sequence[str] = ()
+    reasons: Sequence[Reason] = ()
+    not_selected: int = 0
 
 
 class Pipeline:
@@ -62,11 +68,13 @@ class Pipeline:
         dead_letter_topic: str,
         top_features: int,
         now_ms: Callable[[], int],
+        triage: Triage,
     ) -> None:
         self._codec, self.detector = codec, detector
         self.bundle_id, self._detector_name = bundle_id, detector_name
         self._alert_topic, self._dead_letter_topic = alert_topic, dead_letter_topic
         self._top_features, self._now_ms = top_features, now_ms
+        self.triage = triage
 
     def decode(self, batch: MicroBatch) -> Decoded:
         """Records to vectors and rejects.
@@ -84,63 +92,63 @@ class Pipeline:
             StreamError: by a defect, it failed on these records.
         """
         with _named("scoring", batch):
-            scores = self.detector.score(decoded.batch.values)
-            detections = self._detect(batch, decoded, scores.errors, scores.anomalous)
-            now_ms = self._now_ms()
-            alerts = [render_alert(detection, now_ms) for detection in detections]
-            outputs = [
-                Output(self._alert_topic, alert_key(detection), alert.to_bytes())
-                for detection, alert in zip(detections, alerts, strict=True)
-            ]
+            scores, now_ms = self.detector.score(decoded.batch.values), self._now_ms()
+            scored = Scored(
+                batch,
+                decoded,
+                scores.errors,
+                scores.anomalous,
+                self.detector,
+                self.bundle_id,
+                self._detector_name,
+                self._codec.identify,
+            )
+            changes, suppressed = self.triage.step(scored, now_ms)
+            outputs, alerts = self._tell(changes, now_ms)
             outputs += [
                 self._dead_letter(batch.records[reject.row], reject, now_ms)
                 for reject in decoded.rejects
             ]
         return Judged(
             outputs,
+            alerts,
             scores.errors,
-            [alert.severity_id for alert in alerts],
+            len(scores.anomalous),
+            suppressed,
             [reject.reason for reject in decoded.rejects],
             decoded.not_selected,
         )
 
-    def _detect(
-        self,
-        batch: MicroBatch,
-        decoded: Decoded,
-        errors: NDArray[np.float32],
-        anomalous: Indices,
-    ) -> list[Detection]:
-        if not len(anomalous):
-            return []
-        records = [batch.records[row] for row in decoded.batch.rows[anomalous]]
-        events = [self._codec.identify(record.value or b"") for record in records]
-        rarities = self.detector.tail_probability(errors[anomalous])
-        explained = explain(
-            self.detector,
-            decoded.batch.values[anomalous],
-            [event.observed for event in events],
-            self._top_features,
-        )
-        rows = zip(records, events, errors[anomalous], rarities, explained, strict=True)
-        return [
-            Detection(
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                record_time_ms=record.timestamp,
-                event=event,
-                reconstruction_error=float(error),
-                threshold=self.detector.threshold,
-                false_alarm_rate=self.detector.false_alarm_rate,
-                tail_probability=float(rarity),
-                features=features,
-                bundle_id=self.bundle_id,
-                detector_name=self._detector_name,
-                record_key=record.key,
-            )
-            for record, event, error, rarity, features in rows
+    def tick(self) -> Judged:
+        """What is due although nothing comes: to be called now and then while the input is idle."""
+        now_ms = self._now_ms()
+        outputs, alerts = self._tell(self.triage.tick(now_ms), now_ms)
+        return Judged(outputs, alerts)
+
+    def _tell(
+        self, changes: Sequence[Change[Detection]], now_ms: int
+    ) -> tuple[list[Output], list[DetectionFinding]]:
+        """Explain and render what became of incidents."""
+        told = list(self._explained(changes))
+        alerts = [render_alert(change, now_ms) for change in told]
+        outputs = [
+            Output(self._alert_topic, alert_key(change), alert.to_bytes())
+            for change, alert in zip(told, alerts, strict=True)
         ]
+        return outputs, alerts
+
+    def _explained(self, changes: Sequence[Change[Detection]]) -> Iterator[Change[Detection]]:
+        if not changes:
+            return
+        found = [change.incident.evidence for change in changes]
+        vectors = np.stack(
+            [detection.vector for detection in found if detection.vector is not None]
+        )
+        observed = [detection.event.observed for detection in found]
+        explained = explain(self.detector, vectors, observed, self._top_features)
+        for change, detection, features in zip(changes, found, explained, strict=True):
+            evidence = replace(detection, features=features)
+            yield replace(change, incident=replace(change.incident, evidence=evidence))
 
     def _dead_letter(
         self, record: Record, reject: Reject, now_ms: int, max_bytes: int = MAX_DEAD_LETTER_BYTES

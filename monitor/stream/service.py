@@ -53,6 +53,8 @@ from monitor.stream.pipeline import Judged, Pipeline
 from monitor.stream.reload import Reload
 from monitor.stream.sink import AbandonedError, KafkaSink
 from monitor.stream.source import KafkaSource
+from monitor.stream.suppress import Suppressions
+from monitor.stream.triage import build_triage
 from monitor.stream.tuning import Tuning
 from monitor.telemetry.health import Health
 from monitor.telemetry.http import TelemetryServer
@@ -65,7 +67,6 @@ PUBLISH_SECONDS = 2.0
 LEAVE_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
-NO_ERRORS = np.empty(0, np.float32)
 MAX_THREADS = 4
 """More gain nothing on networks of this size."""
 
@@ -129,7 +130,15 @@ def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
 
 def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -> Pipeline:
     """The pipeline of a bundle."""
-    codec = JsonCodec(detector.spec, detector.vocabularies, settings.input.max_record_bytes)
+    codec = JsonCodec(
+        detector.spec, detector.vocabularies, settings.input.max_record_bytes, read_origins=True
+    )
+    triage = build_triage(
+        settings.incidents,
+        settings.spikes,
+        Suppressions(settings.suppress, now_ms()),
+        settings.kafka.input_topics,
+    )
     return Pipeline(
         codec,
         detector,
@@ -139,6 +148,7 @@ def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -
         dead_letter_topic=settings.kafka.dead_letter_topic,
         top_features=settings.alerts.top_features,
         now_ms=now_ms,
+        triage=triage,
     )
 
 
@@ -207,7 +217,7 @@ class Service:
             if batch:
                 self._handle(batch)
             else:
-                self._tuning.observe(NO_ERRORS, monotonic())
+                self._idle()
             self._tell_readiness()
 
     def _handle(self, batch: MicroBatch) -> None:
@@ -221,6 +231,23 @@ class Service:
         self._count(batch, judged)
         self._tuning.observe(judged.errors, monotonic())
 
+    def _idle(self) -> None:
+        judged = self._pipeline.tick()
+        if judged.outputs:
+            self._sink.write(judged.outputs, {})
+        self._count_alerts(judged)
+        self._tuning.observe(judged.errors, monotonic())
+
+    def _count_alerts(self, judged: Judged) -> None:
+        metrics, triage = self._metrics, self._pipeline.triage
+        for alert in judged.alerts:
+            metrics.alerts.labels(alert.severity, alert.activity_name).inc()
+        for reason in judged.suppressed:
+            metrics.suppressed.labels(reason).inc()
+        metrics.anomalies.inc(judged.anomalous)
+        metrics.incidents_open.set(triage.open_incidents)
+        metrics.spike_level.set(triage.spike_level)
+
     def _count(self, batch: MicroBatch, judged: Judged) -> None:
         metrics = self._metrics
         self._vectors += len(judged.errors)
@@ -229,8 +256,7 @@ class Service:
         metrics.vectors.labels("dead_letter").inc(len(judged.reasons))
         metrics.vectors.labels("not_selected").inc(judged.not_selected)
         metrics.reconstruction_error.observe(judged.errors)
-        for severity in judged.severities:
-            metrics.alerts.labels(severity.caption).inc()
+        self._count_alerts(judged)
         for reason in judged.reasons:
             metrics.dead_letters.labels(reason).inc()
         times_ms = np.fromiter(

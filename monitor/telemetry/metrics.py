@@ -26,7 +26,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from monitor.contracts.ocsf import Severity
+from monitor.contracts.ocsf import ACTIVITY_CAPTIONS, Severity
 from monitor.reasons import Reason
 
 OUTCOMES = ("scored", "dead_letter", "not_selected")
@@ -53,8 +53,34 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.anomalies = Counter(
+            "anomaly_monitor_anomalies",
+            "Vectors past the threshold, those that were suppressed included.",
+            registry=registry,
+        )
+        self.suppressed = Counter(
+            "anomaly_monitor_suppressed",
+            "Vectors past the threshold of which nothing was told, by the reason that the "
+            "settings give.",
+            ["reason"],
+            registry=registry,
+        )
         self.alerts = Counter(
-            "anomaly_monitor_alerts", "Alerts acknowledged.", ["severity"], registry=registry
+            "anomaly_monitor_alerts",
+            "Alerts acknowledged, by severity and by what became of the incident.",
+            ["severity", "activity"],
+            registry=registry,
+        )
+        self.incidents_open = Gauge(
+            "anomaly_monitor_incidents_open",
+            "Incidents that were created and not closed yet.",
+            registry=registry,
+        )
+        self.spike_level = Gauge(
+            "anomaly_monitor_spike_level_ratio",
+            "How near the stream's anomaly ratio or mean error is to an alarm of its level: 0 as "
+            "usual, 1 in alarm.",
+            registry=registry,
         )
         self.dead_letters = Counter(
             "anomaly_monitor_dead_letters",
@@ -167,9 +193,11 @@ class Metrics:
 
     def _start_at_zero(self) -> None:
         """A series that exists from the start lets Prometheus see its first increase."""
+        for severity in Severity:
+            for activity in ACTIVITY_CAPTIONS.values():
+                self.alerts.labels(severity.caption, activity)
         for counter, values in (
             (self.vectors, OUTCOMES),
-            (self.alerts, [severity.caption for severity in Severity]),
             (self.dead_letters, list(Reason)),
             (self.stage_seconds, STAGES),
         ):

@@ -73,6 +73,11 @@ UNITS = {
     "_rate": "share",
     "alerts_per_day": "alerts a day",
     "_change_per_day": "share a day",
+    "_seconds": "seconds",
+    "_days": "days",
+    "_incidents": "incidents",
+    "_incidents_per_minute": "incidents a minute",
+    "_entities": "entities",
     "port": "TCP port",
 }
 """Of a numeric setting, by the end of its name."""
@@ -85,6 +90,7 @@ _TYPES = {
     "array": "list",
     "object": "table",
     "path": "path",
+    "date-time": "date and time",
     "password": "text, only in the environment",
 }
 _LIMITS = {
@@ -99,23 +105,31 @@ Schema = Mapping[str, Any]
 def settings_page() -> str:
     """Every setting, a table of the file after the other."""
     schema = Settings.model_json_schema()
-    top = {k: v for k, v in schema["properties"].items() if "$ref" not in v}
+    top = {k: v for k, v in schema["properties"].items() if not _is_table(v)}
     lines = [SETTINGS_INTRODUCTION, "", "## At the top of the file", ""]
     lines += _settings("", {**schema, "properties": top})
     for name, field in schema["properties"].items():
-        if "$ref" in field:
-            section = _target(schema, field)
-            lines += ["", f"## `[{name}]`", "", section["description"], ""]
-            lines += _settings(f"{name}.", section)
+        if _is_table(field):
+            section, many = _target(schema, field.get("items", field)), "items" in field
+            title = f"[[{name}]]" if many else f"[{name}]"
+            lines += ["", f"## `{title}`", "", section["description"], ""]
+            lines += _settings(f"{name}.", section, variables=not many)
     return "\n".join(lines)
 
 
-def _settings(prefix: str, section: Schema) -> Iterator[str]:
+def _is_table(field: Schema) -> bool:
+    """Whether a setting is a table of settings, or a list of tables."""
+    return "$ref" in field or "$ref" in field.get("items", ())
+
+
+def _settings(prefix: str, section: Schema, variables: bool = True) -> Iterator[str]:
     rows = []
     for name, type_, default, meaning in _fields(section):
         variable = ENV_PREFIX + f"{prefix}{name}".replace(".", ENV_NESTED).upper()
-        rows.append([f"`{prefix}{name}`<br>`{variable}`", type_, default, meaning])
-    return table(["setting and variable", "type", "default", "what it does"], rows)
+        also = f"<br>`{variable}`" if variables else ""
+        rows.append([f"`{prefix}{name}`{also}", type_, default, meaning])
+    head = "setting and variable" if variables else "setting"
+    return table([head, "type", "default", "what it does"], rows)
 
 
 def spec_page() -> str:
@@ -166,7 +180,7 @@ def _fields(section: Schema) -> Iterator[tuple[str, str, str, str]]:
 
 def _type(name: str, field: Schema) -> str:
     """A type with its unit and range, such as "whole number, milliseconds, from 0 to 60000"."""
-    if "$ref" in field or "$ref" in field.get("items", ()):
+    if _is_table(field):
         return "list of tables" if "items" in field else "table"
     options = [option for option in field.get("anyOf", [field]) if option.get("type") != "null"]
     if "const" in field or "enum" in options[0]:

@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from monitor.cli.alerts import alert_line, as_json
-from monitor.contracts.alert import alert_key, render_alert
-from tests.support.alerts import DETECTION, NOW_MS
+from monitor.contracts.alert import alert_key
+from tests.support.alerts import DETECTION, NOW_MS, alert_of, alone_at
 from tests.support.brokers import Broker, fresh_name
 
-KEY, ALERT = alert_key(DETECTION), render_alert(DETECTION, NOW_MS).to_bytes()
+KEY, ALERT = alert_key(alone_at(DETECTION)), alert_of(DETECTION, NOW_MS).to_bytes()
 
 
 def watch(broker: Broker, topic: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.batch import EventIdentity, FeatureDeviation
-from monitor.contracts.alert import Detection, DetectionFinding, alert_key, render_alert
+from monitor.contracts.alert import Detection, DetectionFinding, alert_key
 from monitor.contracts.text import MAX_TEXT
-from tests.support.alerts import NOW_MS, judge
+from tests.support.alerts import NOW_MS, alert_of, alone_at, judge
 
 ANY_CHARACTER = st.characters(exclude_categories=())  # lone surrogates and controls included
 TEXT = st.text(ANY_CHARACTER) | st.text(ANY_CHARACTER, min_size=MAX_TEXT - 1, max_size=300)
@@ -55,7 +55,7 @@ DETECTIONS = st.builds(
 @settings(max_examples=200, deadline=None)
 @given(DETECTIONS)
 def test_any_detection_renders_to_a_valid_alert_that_reads_back(detection: Detection) -> None:
-    finding = render_alert(detection, NOW_MS)
+    finding = alert_of(detection, NOW_MS)
     value = finding.to_bytes()
     for text in _strings(judge(value)):
         assert text.isprintable()
@@ -65,7 +65,7 @@ def test_any_detection_renders_to_a_valid_alert_that_reads_back(detection: Detec
 @settings(max_examples=200, deadline=None)
 @given(DETECTIONS)
 def test_any_detection_has_a_bounded_key(detection: Detection) -> None:
-    assert 1 <= len(alert_key(detection)) <= 1024
+    assert 1 <= len(alert_key(alone_at(detection))) <= 1024
 
 
 def _strings(node: Any) -> list[str]:

@@ -8,7 +8,8 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from monitor.batch import EventIdentity, FeatureDeviation
-from monitor.contracts.alert import Detection
+from monitor.contracts.alert import Detection, DetectionFinding, render_alert, sighting_of
+from monitor.detect.incidents import Change, alone
 
 EARLIEST_MILLISECONDS = 10**11  # as seconds this would be the year 5138
 
@@ -40,6 +41,16 @@ DETECTION = Detection(
     bundle_id="0123456789abcdef",
     detector_name="dense",
 )
+
+
+def alone_at(detection: Detection, now_ms: int = NOW_MS) -> Change[Detection]:
+    """A detection as an incident of its own."""
+    return alone(sighting_of(detection, now_ms), now_ms)
+
+
+def alert_of(detection: Detection, now_ms: int = NOW_MS) -> DetectionFinding:
+    """The alert of a detection that is alone."""
+    return render_alert(alone_at(detection, now_ms), now_ms)
 
 
 def judge(value: bytes) -> dict[str, Any]:

@@ -48,9 +48,14 @@ def settings_file(
     top: str = "",
     kafka: str = "",
     batch: str = "",
+    incidents: str = 'group_by = "none"',
     port: int = 0,
 ) -> Path:
-    """A settings file with output topics of its own; further lines of a table as text."""
+    """A settings file with output topics of its own; further lines of a table as text.
+
+    Each anomalous vector has an alert of its own, so that they can be counted, unless `incidents`
+    says otherwise.
+    """
     path = folder / "monitor.toml"
     path.write_text(
         f"""
@@ -65,6 +70,8 @@ dead_letter_topic = "{topic}-dead-letters"
 {kafka}
 [batch]
 {batch}
+[incidents]
+{incidents}
 [telemetry]
 port = {port}
 """

@@ -11,12 +11,11 @@ from monitor.batch import EventIdentity, FeatureDeviation
 from monitor.contracts.alert import (
     Detection,
     DetectionFinding,
-    Severity,
     alert_key,
-    render_alert,
-    severity_of,
 )
-from tests.support.alerts import DETECTION, NOW_MS, attribute, judge
+from monitor.contracts.ocsf import Severity
+from monitor.contracts.severity import severity_of
+from tests.support.alerts import DETECTION, NOW_MS, alert_of, alone_at, attribute, judge
 
 YEAR_1970_MS, YEAR_2100_MS = 3_600_000, 4_102_444_800_000
 
@@ -24,7 +23,7 @@ YEAR_1970_MS, YEAR_2100_MS = 3_600_000, 4_102_444_800_000
 def rendered(detection: Detection = DETECTION, **event: Any) -> dict[str, Any]:
     """The alert of a detection whose event differs in these fields, judged by OCSF."""
     detection = replace(detection, event=replace(detection.event, **event))
-    return judge(render_alert(detection, NOW_MS).to_bytes())
+    return judge(alert_of(detection, NOW_MS).to_bytes())
 
 
 def test_every_fact_is_where_the_documentation_says() -> None:
@@ -106,7 +105,7 @@ def test_severity_rises_with_rarity_beyond_the_false_alarm_budget(
 
 def test_the_same_record_and_bundle_give_the_same_uid() -> None:
     again = replace(DETECTION, reconstruction_error=9.0, record_time_ms=0)
-    first, second = render_alert(DETECTION, NOW_MS), render_alert(again, NOW_MS + 60_000)
+    first, second = alert_of(DETECTION, NOW_MS), alert_of(again, NOW_MS + 60_000)
     assert first.finding_info.uid == second.finding_info.uid
     assert first.metadata.uid == second.metadata.uid
 
@@ -115,7 +114,7 @@ def test_the_same_record_and_bundle_give_the_same_uid() -> None:
     "change", [{"topic": "flows"}, {"partition": 4}, {"offset": 81_291}, {"bundle_id": "f" * 16}]
 )
 def test_another_record_or_bundle_gives_another_uid(change: dict[str, Any]) -> None:
-    first, second = (render_alert(d, NOW_MS) for d in (DETECTION, replace(DETECTION, **change)))
+    first, second = (alert_of(d, NOW_MS) for d in (DETECTION, replace(DETECTION, **change)))
     assert first.finding_info.uid != second.finding_info.uid
     assert first.metadata.uid != second.metadata.uid
 
@@ -169,10 +168,10 @@ def test_only_addresses_become_ip_and_other_names_stay_harmless(
 
 
 def test_an_event_without_entities_has_its_features_as_evidence() -> None:
-    alert = judge(render_alert(replace(DETECTION, event=EventIdentity(())), NOW_MS).to_bytes())
+    alert = judge(alert_of(replace(DETECTION, event=EventIdentity(())), NOW_MS).to_bytes())
     assert alert["evidences"] == [{"data": {"dst_host_count": 255, "flag": "S0"}}]
     assert alert["observables"] == []
-    assert alert["finding_info"]["title"] == "Anomaly: topic vectors"
+    assert alert["finding_info"]["title"] == "Anomaly: partition vectors/3"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +190,7 @@ def test_alerts_are_keyed_by_entity(
     event: dict[str, Any], record_key: bytes | None, key: bytes
 ) -> None:
     detection = replace(DETECTION, event=EventIdentity((), **event), record_key=record_key)
-    assert alert_key(detection) == key
+    assert alert_key(alone_at(detection)) == key
 
 
 @pytest.mark.parametrize(
@@ -265,11 +264,11 @@ def test_numbers_beyond_json_do_not_break_it(number: float) -> None:
 
 
 def test_an_alert_reads_back_as_it_was_written() -> None:
-    finding = render_alert(DETECTION, NOW_MS)
+    finding = alert_of(DETECTION, NOW_MS)
     assert DetectionFinding.from_bytes(finding.to_bytes()) == finding
 
 
 def test_an_alert_with_an_attribute_of_its_own_is_refused() -> None:
-    alert = json.loads(render_alert(DETECTION, NOW_MS).to_bytes())
+    alert = json.loads(alert_of(DETECTION, NOW_MS).to_bytes())
     with pytest.raises(ValidationError, match="is_suspicious"):
         DetectionFinding.from_bytes(json.dumps({**alert, "is_suspicious": True}).encode())

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from monitor.contracts.alert import Severity, render_alert
 from monitor.contracts.dead_letter import DeadLetterHeaders
+from monitor.contracts.ocsf import Severity
+from monitor.contracts.severity import LONGER_MS, MORE_VECTORS, RARER_BY
 from monitor.reasons import Reason
-from tests.support.alerts import DETECTION, NOW_MS, attribute
+from tests.support.alerts import DETECTION, NOW_MS, alert_of, attribute
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text("utf-8")
 
@@ -35,7 +36,7 @@ def words(cells: list[str]) -> list[str]:
 
 def test_the_example_is_what_the_code_renders() -> None:
     documented = example()
-    rendered = json.loads(render_alert(DETECTION, NOW_MS).to_bytes())
+    rendered = json.loads(alert_of(DETECTION, NOW_MS).to_bytes())
     version = documented["metadata"]["product"]["version"]
     rendered["metadata"]["product"]["version"] = version
     rendered["finding_info"]["analytic"]["version"] = version
@@ -62,3 +63,14 @@ def test_every_severity_is_documented() -> None:
     assert [row[:2] for row in table("Severity")] == [
         [str(severity.value), severity.caption] for severity in Severity
     ]
+
+
+def test_the_marks_of_severity_are_documented() -> None:
+    _, _, below = DOCUMENT.partition("Steps are taken for each mark")
+    _, _, body = below.partition("|---")
+    marks = body.partition("\n\n")[0]
+    for factor in RARER_BY:
+        assert f"a {factor}th" in marks
+    for vectors in MORE_VECTORS:
+        assert f"| {vectors:,} |" in marks
+    assert [f"{ms // 60_000} minutes" in marks for ms in LONGER_MS] == [True]

@@ -189,7 +189,8 @@ def test_shown_settings_are_toml_with_secrets_masked(
 
 
 def test_numeric_settings_say_their_unit() -> None:
-    units = ("_ms", "_bytes", "_vectors", "_features", "_rate", "_per_day")
+    units = ("_ms", "_bytes", "_vectors", "_features", "_rate", "_per_day", "_per_minute")
+    units += ("_seconds", "_days", "_incidents", "_entities")
     shown = tomllib.loads(show_settings(load_settings(None, tomllib.loads(FIXED))))
     tables = [shown, *(table for table in shown.values() if isinstance(table, dict))]
     numeric = {

@@ -12,7 +12,10 @@ from monitor.telemetry.metrics import ArrayHistogram, Metrics, RecentShare
 
 ISSUE = {
     "anomaly_monitor_vectors": {"outcome"},
-    "anomaly_monitor_alerts": {"severity"},
+    "anomaly_monitor_alerts": {"severity", "activity"},
+    "anomaly_monitor_anomalies": set(),
+    "anomaly_monitor_incidents_open": set(),
+    "anomaly_monitor_spike_level_ratio": set(),
     "anomaly_monitor_dead_letters": {"reason"},
     "anomaly_monitor_reconstruction_error": set(),
     "anomaly_monitor_threshold": set(),
@@ -44,7 +47,7 @@ def test_the_published_names_and_labels_are_there() -> None:
 
 def test_every_metric_says_its_unit_and_what_it_is() -> None:
     units = (
-        r"_(seconds|records|vectors|ratio|total|info|error|threshold|target|realised|second"
+        r"_(seconds|records|vectors|ratio|total|info|error|threshold|target|open|realised|second"
         r"|connected|ready)$"
     )
     for family in scrape(Metrics().registry).values():

@@ -1,12 +1,14 @@
 """The data's walk without Kafka: records in, alerts and dead letters out."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from monitor.batch import MicroBatch, Partition
+from monitor.config import IncidentSettings, SpikeSettings, Suppression
 from monitor.contracts.dead_letter import DeadLetterHeaders
 from monitor.contracts.ocsf import DetectionFinding
 from monitor.detect.detector import Detector
@@ -14,11 +16,14 @@ from monitor.errors import StreamError
 from monitor.ingest.json_codec import JsonCodec
 from monitor.reasons import Reason
 from monitor.stream.pipeline import Judged, Pipeline, describe
+from monitor.stream.suppress import Suppressions
+from monitor.stream.triage import build_triage
 from tests.support.detectors import SPEC, fit_small
 
 NOW_MS = 1_790_000_000_000
 NORMAL = {"bytes": 4000, "packets": 8, "rate": 0.8, "protocol": "tcp", "encrypted": True}
 ODD = {"bytes": 9e9, "packets": 1, "rate": -5.0, "protocol": "gre", "encrypted": False}
+EACH_VECTOR, NO_SPIKES = IncidentSettings(group_by="none"), SpikeSettings(enabled=False)
 IDENTITY = {"uid": "C1", "ts": 1_789_999_999.5, "src": "10.0.0.5", "dst": "10.0.0.9"}
 
 
@@ -51,9 +56,14 @@ def pipeline(detector: Detector) -> Pipeline:
     return pipeline_of(detector)
 
 
-def pipeline_of(detector: Detector) -> Pipeline:
+def pipeline_of(
+    detector: Detector,
+    incidents: IncidentSettings = EACH_VECTOR,
+    suppress: Sequence[Suppression] = (),
+    spikes: SpikeSettings = NO_SPIKES,
+) -> Pipeline:
     return Pipeline(
-        JsonCodec(SPEC, detector.vocabularies),
+        JsonCodec(SPEC, detector.vocabularies, read_origins=True),
         detector,
         bundle_id="b" * 16,
         detector_name="dense autoencoder",
@@ -61,6 +71,7 @@ def pipeline_of(detector: Detector) -> Pipeline:
         dead_letter_topic="dead-letters",
         top_features=2,
         now_ms=lambda: NOW_MS,
+        triage=build_triage(incidents, spikes, Suppressions(suppress, NOW_MS), ["vectors"]),
     )
 
 
@@ -89,7 +100,7 @@ def test_an_anomalous_vector_becomes_an_alert_keyed_by_its_entity(
     assert facts.tail_probability < detector.false_alarm_rate
     assert len(facts.features) == 2
     assert facts.bundle_id == "b" * 16
-    assert judged.severities == [alert.severity_id]
+    assert judged.alerts == [alert]
 
 
 def test_the_same_record_and_bundle_give_the_same_alert_uid(detector: Detector) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from monitor.contracts.alert import render_alert
 from monitor.contracts.dead_letter import DeadLetterHeaders
 from monitor.contracts.schemas import CONTRACTS, check_schemas, write_schemas
 from monitor.reasons import Reason
-from tests.support.alerts import DETECTION, NOW_MS
+from tests.support.alerts import DETECTION, NOW_MS, alert_of
 
 PUBLISHED = Path(__file__).parents[2] / "schemas"
 
@@ -27,12 +26,12 @@ def test_published_schemas_are_valid(name: str) -> None:
 
 
 def test_an_alert_satisfies_the_published_schema() -> None:
-    alert = json.loads(render_alert(DETECTION, NOW_MS).to_bytes())
+    alert = json.loads(alert_of(DETECTION).to_bytes())
     Draft202012Validator(published("alert")).validate(alert)
 
 
 def test_an_alert_without_a_required_attribute_does_not() -> None:
-    alert = json.loads(render_alert(DETECTION, NOW_MS).to_bytes())
+    alert = json.loads(alert_of(DETECTION).to_bytes())
     validator = Draft202012Validator(published("alert"))
     for name in ("class_uid", "type_uid", "is_alert", "finding_info", "unmapped"):
         assert not validator.is_valid({k: v for k, v in alert.items() if k != name})

@@ -1,0 +1,277 @@
+"""From anomalous vectors to the few things that are told of them.
+
+    changes = triage.step(scored, now_ms)
+    changes = triage.tick(now_ms)      # when nothing comes
+
+The anomalous vectors of a micro-batch are suppressed or grouped by entity; only the most anomalous
+one of each group is read again. What is created, updated or closed leaves with that vector, so that
+explaining and rendering cost as little as there is to tell.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.batch import Decoded, EventIdentity, Indices, MicroBatch, Record
+from monitor.config import IncidentSettings, SpikeSettings
+from monitor.contracts.alert import (
+    Detection,
+    finding_uid,
+    plausible_time,
+    sighting_of,
+)
+from monitor.detect.detector import Detector
+from monitor.detect.explain import explain
+from monitor.detect.incidents import Change, IncidentLimits, Incidents, Sighting, Subject, alone
+from monitor.detect.spikes import SpikeOptions, Spikes
+from monitor.detect.stream_clock import LARGE_STEP_MS, StreamClock
+from monitor.ingest.identity import milliseconds
+from monitor.stream.suppress import Suppressions
+
+TIMES_SAMPLED = 31
+"""Events of a micro-batch whose median is its time."""
+
+LONGEST_OBSERVED = 256
+"""Characters of an event's text that are kept while its incident is open: as many as are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A micro-batch and what the detector of the moment makes of its vectors.
+
+    Attributes:
+        errors: (n,) float32.
+        anomalous: positions of the vectors past the threshold.
+        identify: reads a record's event again.
+    """
+
+    batch: MicroBatch
+    decoded: Decoded
+    errors: NDArray[np.float32]
+    anomalous: Indices
+    detector: Detector
+    bundle_id: str
+    detector_name: str
+    identify: Callable[[bytes], EventIdentity]
+
+    def record(self, position: int) -> Record:
+        """The record of a vector."""
+        return self.batch.records[int(self.decoded.batch.rows[position])]
+
+    def event(self, position: int) -> EventIdentity:
+        """What the record of a vector says of itself."""
+        return self.identify(self.record(position).value or b"")
+
+    def time_ms(self, position: int, now_ms: int) -> int:
+        """When it was, by the first plausible of event, record and present time."""
+        origins = self.decoded.batch.origins
+        claimed = milliseconds(origins.times[position]) if origins else None
+        return plausible_time(claimed, self.record(position).timestamp, now_ms)
+
+    def detection(self, position: int) -> Detection:
+        """All there is to know of one vector, but for its explanation."""
+        record, event, detector = self.record(position), self.event(position), self.detector
+        kept = tuple(v[:LONGEST_OBSERVED] if isinstance(v, str) else v for v in event.observed)
+        [rarity] = detector.tail_probability(self.errors[position : position + 1])
+        return Detection(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            record_time_ms=record.timestamp,
+            event=replace(event, observed=kept),
+            reconstruction_error=float(self.errors[position]),
+            threshold=detector.threshold,
+            false_alarm_rate=detector.false_alarm_rate,
+            tail_probability=float(rarity),
+            features=(),
+            bundle_id=self.bundle_id,
+            detector_name=self.detector_name,
+            record_key=record.key,
+            vector=self.decoded.batch.values[position].copy(),
+        )
+
+    def first_features(self, events: Sequence[EventIdentity], positions: Indices) -> list[str]:
+        """The feature that explains each of some vectors best."""
+        observed = [event.observed for event in events]
+        explained = explain(self.detector, self.decoded.batch.values[positions], observed, top=1)
+        return [features[0].name if features else "" for features in explained]
+
+
+class Triage:
+    """Suppressions, spikes and incidents, in this order.
+
+    Args:
+        spikes: None where they are not watched.
+        incidents: None where each anomalous vector is to be told of.
+        stream: what the stream as a whole is called.
+    """
+
+    def __init__(
+        self,
+        suppressions: Suppressions,
+        spikes: Spikes | None,
+        incidents: Incidents[Detection] | None,
+        stream: Subject,
+    ) -> None:
+        self._suppressions, self._spikes = suppressions, spikes
+        self._incidents, self._stream = incidents, stream
+        self._clock, self._stepped_ms = StreamClock(), 0
+
+    @property
+    def open_incidents(self) -> int:
+        """How many are open."""
+        return len(self._incidents) if self._incidents else 0
+
+    @property
+    def spike_level(self) -> float:
+        """How near the stream is to an alarm of its level: 0 as usual, 1 in alarm."""
+        return self._spikes.level if self._spikes else 0.0
+
+    def step(self, scored: Scored, now_ms: int) -> tuple[list[Change[Detection]], list[str]]:
+        """What a micro-batch changes, and the reason of each vector that was suppressed."""
+        self._stepped_ms = now_ms
+        if not len(scored.errors):
+            return self.tick(now_ms), []
+        self._clock = self._clock.advance(_typical_time(scored, now_ms))
+        anomalous, suppressed = self._suppress(scored, now_ms)
+        sightings = [*self._seen(scored, anomalous, now_ms)]
+        sightings += self._risen(scored, anomalous, now_ms)
+        if self._incidents is None:
+            return [alone(sighting, now_ms) for sighting in sightings], suppressed
+        return self._incidents.step(sightings, self._clock.elapsed_ms, now_ms), suppressed
+
+    def tick(self, now_ms: int) -> list[Change[Detection]]:
+        """What is due although nothing comes: time goes on as the wall clock does."""
+        if self._incidents is None:
+            return []
+        idle_ms = max(now_ms - self._stepped_ms, 0)
+        return self._incidents.tick(self._clock.elapsed_ms + idle_ms)
+
+    def _suppress(self, scored: Scored, now_ms: int) -> tuple[Indices, list[str]]:
+        """The anomalous positions to be told of, and the reasons of the others."""
+        anomalous = scored.anomalous
+        if not self._suppressions or not len(anomalous):
+            return anomalous, []
+        events = [scored.event(position) for position in anomalous.tolist()]
+
+        def first_features(asked: Sequence[int]) -> Sequence[str]:
+            chosen = [events[n] for n in asked]
+            return scored.first_features(chosen, anomalous[np.array(asked)])
+
+        reasons = self._suppressions.reasons(events, first_features, now_ms)
+        told = np.array([reason is None for reason in reasons])
+        return anomalous[told], [reason for reason in reasons if reason is not None]
+
+    def _seen(
+        self, scored: Scored, anomalous: Indices, now_ms: int
+    ) -> Iterator[Sighting[Detection]]:
+        """The anomalous vectors of each entity, told of by the worst of them."""
+        if self._incidents is None:
+            for position in anomalous.tolist():
+                yield sighting_of(scored.detection(position), now_ms)
+            return
+        for positions in _grouped(scored, anomalous):
+            worst = scored.detection(positions[int(scored.errors[positions].argmax())])
+            first = scored.record(positions[0])
+            times = [self._near(scored.time_ms(position, now_ms)) for position in positions]
+            yield replace(
+                sighting_of(worst, now_ms),
+                uid=finding_uid(replace(worst, partition=first.partition, offset=first.offset)),
+                vectors=len(positions),
+                first_seen_ms=min(times),
+                last_seen_ms=max(times),
+            )
+
+    def _near(self, time_ms: int) -> int:
+        """An event's time, kept near that of the stream: no single one makes an incident long."""
+        now_ms = self._clock.time_ms or 0
+        return min(max(time_ms, now_ms - LARGE_STEP_MS), now_ms + LARGE_STEP_MS)
+
+    def _risen(
+        self, scored: Scored, anomalous: Indices, now_ms: int
+    ) -> Iterator[Sighting[Detection]]:
+        """Whose level is up, told of by the worst vector that it has in this micro-batch."""
+        if self._spikes is None:
+            return
+        told = np.zeros(len(scored.errors), bool)
+        told[anomalous] = True
+        origins = scored.decoded.batch.origins
+        for rise in self._spikes.step(scored.errors, told, origins, self._clock):
+            if self._incidents is None and rise.windows > 1:
+                continue
+            of_entity = rise.entity >= 0
+            worst = scored.detection(_worst(scored, rise.entity))
+            if of_entity and self._is_suppressed(worst.event, now_ms):
+                continue
+            sighting = sighting_of(worst, now_ms)
+            time_ms = self._near(sighting.last_seen_ms)
+            yield replace(
+                sighting,
+                subjects=sighting.subjects if of_entity else (self._stream,),
+                uid=finding_uid(worst, "/level" if of_entity else "/stream"),
+                vectors=0,
+                first_seen_ms=min(rise.spike.since_ms, time_ms),
+                last_seen_ms=time_ms,
+                spike=rise.spike,
+            )
+
+    def _is_suppressed(self, event: EventIdentity, now_ms: int) -> bool:
+        """Whether an entity is, whatever its features."""
+        reasons = self._suppressions.reasons([event], lambda asked: [""] * len(asked), now_ms)
+        return reasons != [None]
+
+
+def _grouped(scored: Scored, anomalous: Indices) -> Iterable[list[int]]:
+    """Anomalous positions by whom they are about, in order."""
+    origins = scored.decoded.batch.origins
+    groups: dict[object, list[int]] = {}
+    for position in anomalous.tolist():
+        owner: object = int(origins.entities[position]) if origins else -1
+        if owner == -1:
+            record = scored.record(position)
+            owner = record.key or (record.topic, record.partition)
+        groups.setdefault(owner, []).append(position)
+    return groups.values()
+
+
+def _worst(scored: Scored, entity: int) -> int:
+    """The position of the largest error, of an entity or, where it is negative, of all."""
+    origins = scored.decoded.batch.origins
+    if entity < 0 or origins is None:
+        return int(scored.errors.argmax())
+    owned = np.flatnonzero(origins.entities == entity)
+    return int(owned[scored.errors[owned].argmax()])
+
+
+def build_triage(
+    incidents: IncidentSettings,
+    spikes: SpikeSettings,
+    suppressions: Suppressions,
+    topics: Sequence[str],
+) -> Triage:
+    """The triage that the settings ask for."""
+    stream = Subject("stream", ",".join(topics))
+    limits = IncidentLimits(
+        incidents.update_seconds,
+        incidents.quiet_seconds,
+        incidents.max_incidents_per_minute,
+        incidents.max_open_incidents,
+    )
+    options = SpikeOptions(
+        spikes.false_alarm_interval_days, spikes.window_seconds, spikes.max_entities
+    )
+    return Triage(
+        suppressions,
+        Spikes(options) if spikes.enabled else None,
+        Incidents(limits, stream) if incidents.group_by == "entity" else None,
+        stream,
+    )
+
+
+def _typical_time(scored: Scored, now_ms: int) -> int:
+    """The median of some events' times; none lies ahead of the present."""
+    positions = np.linspace(0, len(scored.errors) - 1, TIMES_SAMPLED).astype(np.int64)
+    times = [scored.time_ms(position, now_ms) for position in np.unique(positions).tolist()]
+    return min(int(np.median(times)), now_ms)
