@@ -43,8 +43,14 @@ def train(
     def notice(data: TrainingData) -> None:
         console.print(f"{file.name}: {len(data.values):,} normal vectors", markup=False)
         console.print(f"  {data.assumption}", markup=False)
+        if data.thinned_from:
+            console.print(f"  by chance, of {data.thinned_from:,} normal rows", markup=False)
         if data.rejected:
-            console.print(f"  {data.rejected:,} rows are no vectors of the spec", markup=False)
+            console.print(
+                f"  {data.rejected:,} rows are no vectors of the spec; the first, "
+                f"{data.first_reject}",
+                markup=False,
+            )
 
     options = FitOptions(
         seed=seed,

@@ -24,6 +24,7 @@ from monitor.ingest.profile import ColumnProfile, FileProfile, profile
 
 MAX_CATEGORIES = 256
 """More different texts than this are names or ids, not categories."""
+REASONS_SHOWN = 4
 SMALL_VOCABULARY = 20
 """So few different texts are categories however short the file is."""
 HEAVY_TAIL_RATIO = 10
@@ -93,7 +94,10 @@ def infer_spec(
     ]
     features = sum(choice.feature is not None for choice in choices)
     if not features:
-        raise DataError(f"file {path}: none of its {len(seen.columns)} columns is fit to learn.")
+        why = "; ".join(f"{c.column.name}: {c.why}" for c in choices[:REASONS_SHOWN])
+        raise DataError(
+            f"file {path}: none of its {len(seen.columns)} columns is fit to learn ({why})."
+        )
     toml = spec_toml(seen, name or path.name.partition(".")[0], identity, choices)
     labels = [c.column.name for c in choices if c.feature is None and c.why.startswith("looks")]
     warnings = tuple(
@@ -123,6 +127,8 @@ def _why_no_feature(column: ColumnProfile, rows: int) -> str | None:
     words = column.examples
     if not column.cells:
         return "empty in every row"
+    if column.not_finite == column.cells:
+        return "never a finite number"
     if _is_label(column):
         return "looks like a label: learnt, it would give the answer away"
     if column.distinct == 1:
