@@ -11,6 +11,7 @@ from rich.console import Console
 
 from monitor import __version__
 from monitor.cli.alerts import alerts
+from monitor.cli.compare import compare
 from monitor.cli.config import app as config
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
@@ -35,6 +36,7 @@ app.command()(demo)
 app.add_typer(spec, name="spec")
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(embed)
 app.command()(threshold)
 app.command()(run)
