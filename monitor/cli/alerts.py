@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
+ACTIVITY_STYLES = {"Create": "bold", "Update": "", "Close": "dim"}
 STYLES = {"Low": "", "Medium": "yellow", "High": "red", "Critical": "bold red"}
 
 
@@ -34,7 +35,11 @@ def alerts(
         int | None, typer.Option("--max", min=1, help="End after so many alerts.")
     ] = None,
 ) -> None:
-    """Print a line for each alert as it comes: time, severity, entity, why. Ends on Ctrl-C."""
+    """Print a line for each alert as it comes: when, how severe, who, why. Ends on Ctrl-C.
+
+    After the severity stands what became of the incident (create, update, close) and how many
+    anomalous vectors it has.
+    """
     from contextlib import suppress
 
     from rich.console import Console
@@ -67,7 +72,7 @@ def as_json(value: bytes) -> str:
 
 
 def alert_line(key: bytes, value: bytes) -> "Text":
-    """Time, severity, entity, why, how wrong and how rare."""
+    """Time, severity, activity, vectors so far, entity, why, how wrong and how rare."""
     from datetime import UTC, datetime
 
     from rich.text import Text
@@ -85,6 +90,8 @@ def alert_line(key: bytes, value: bytes) -> "Text":
     return Text.assemble(
         f"{time}  ",
         (f"{alert.severity:<8}", STYLES[alert.severity]),
+        (f"  {alert.activity_name.lower():<6}", ACTIVITY_STYLES[alert.activity_name]),
+        f"  {facts.incident.vectors:>9,}",
         f"  {clean(key.decode('utf-8', 'backslashreplace')):<24}  {clean(alert.message, 512)}",
         (f"  (error {facts.reconstruction_error:.2f} > {facts.threshold:.2f}, {rarity})", "dim"),
     )

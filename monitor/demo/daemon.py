@@ -137,6 +137,10 @@ session_timeout_ms = 6000
 max_vectors = 4096
 max_delay_ms = 20
 
+# NSL-KDD names no hosts whose vectors could be one incident.
+[incidents]
+group_by = "none"
+
 [telemetry]
 host = "127.0.0.1"
 port = 9464

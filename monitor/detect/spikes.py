@@ -181,7 +181,8 @@ class Spikes:
         entities, slots = len(self._slots) if slots[0] != STREAM else 1, slots[ended]
         rows = self._table[slots]
         height = self._stream_height + float(np.log(entities))
-        increments = np.minimum(_increments(rows), height / FASTEST_ALARM_WINDOWS)
+        largest = height / FASTEST_ALARM_WINDOWS * (1 + 1e-9)  # so that three of them reach it
+        increments = np.minimum(_increments(rows), largest)
         warm = rows["windows"] >= _faded(self._options.warm_up_windows, self._memory)
         rows["cusum"] = np.clip(rows["cusum"] + increments * warm[:, None], 0, height)
         self._run(rows, clock)

@@ -44,7 +44,7 @@ def test_a_topic_that_does_not_exist_is_named(kafka_broker: Broker) -> None:
 
 def test_the_line_says_when_how_grave_who_and_why() -> None:
     line = alert_line(KEY, ALERT).plain
-    assert line.startswith("2026-01-01 00:00:00Z  High      10.4.7.21 ")
+    assert line.startswith("2026-01-01 00:00:00Z  High      create          1  10.4.7.21 ")
     assert line.endswith("(error 4.18 > 1.12, 1 in 125,000)")
 
 

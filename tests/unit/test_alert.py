@@ -12,11 +12,17 @@ from monitor.contracts.alert import (
     Detection,
     DetectionFinding,
     alert_key,
+    render_alert,
+    sighting_of,
+    subjects,
 )
 from monitor.contracts.ocsf import Severity
 from monitor.contracts.severity import severity_of
+from monitor.detect.incidents import Activity, Change, Incident, Subject
+from monitor.detect.spikes import Spike
 from tests.support.alerts import DETECTION, NOW_MS, alert_of, alone_at, attribute, judge
 
+SUBJECTS = subjects(DETECTION)
 YEAR_1970_MS, YEAR_2100_MS = 3_600_000, 4_102_444_800_000
 
 
@@ -272,3 +278,81 @@ def test_an_alert_with_an_attribute_of_its_own_is_refused() -> None:
     alert = json.loads(alert_of(DETECTION, NOW_MS).to_bytes())
     with pytest.raises(ValidationError, match="is_suspicious"):
         DetectionFinding.from_bytes(json.dumps({**alert, "is_suspicious": True}).encode())
+
+
+INCIDENT = Incident.of(sighting_of(DETECTION, NOW_MS), SUBJECTS[0], NOW_MS, 0)
+SPIKE = Spike("anomaly ratio", 0.1234, 0.00098, NOW_MS - 60_000)
+
+
+def grown(activity: Activity, **change: Any) -> dict[str, Any]:
+    """What is told of an incident that has come to this."""
+    incident = replace(INCIDENT, **change)
+    return judge(render_alert(Change(activity, incident), NOW_MS).to_bytes())
+
+
+def test_an_incident_goes_from_new_over_in_progress_to_resolved() -> None:
+    alerts = [
+        grown(activity, vectors=n, reports=n - 1) for n, activity in enumerate(Activity, start=1)
+    ]
+    told = [(a["activity_id"], a["activity_name"], a["status_id"], a["status"]) for a in alerts]
+    assert told == [
+        (1, "Create", 1, "New"),
+        (2, "Update", 2, "In Progress"),
+        (3, "Close", 4, "Resolved"),
+    ]
+    assert len({alert["finding_info"]["uid"] for alert in alerts}) == 1
+    assert len({alert["metadata"]["uid"] for alert in alerts}) == 3
+    assert ["modified_time" in alert["finding_info"] for alert in alerts] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("activity", "change", "message"),
+    [
+        (Activity.CREATE, {}, "dst_host_count 255, "),
+        (Activity.CREATE, {"vectors": 12}, "12 anomalous vectors; dst_host_count 255, "),
+        (Activity.UPDATE, {"vectors": 1234, "last_seen_ms": INCIDENT.first_seen_ms + 400_000},
+         "1,234 anomalous vectors in 6 min; dst_host_count 255, "),
+        (Activity.CLOSE, {"vectors": 3, "last_seen_ms": INCIDENT.first_seen_ms + 45_000},
+         "over: 3 anomalous vectors in 45 s; dst_host_count 255, "),
+        (Activity.CREATE, {"vectors": 0, "spike": SPIKE},
+         "anomaly ratio 12 %, usually about 0.098 %, since 23:59 UTC; dst_host_count 255, "),
+        (Activity.CREATE, {"spike": replace(SPIKE, measure="mean error"), "vectors": 2},
+         "mean error 0.123, usually about 0.00098, since 23:59 UTC; 2 anomalous vectors; dst"),
+    ],
+)  # fmt: skip
+def test_the_message_tells_what_it_has_come_to_and_what_is_odd(
+    activity: Activity, change: dict[str, Any], message: str
+) -> None:
+    assert grown(activity, **change)["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "severity"),
+    [
+        ({}, "Low"),
+        ({"vectors": 99}, "Low"),
+        ({"vectors": 100}, "Medium"),
+        ({"vectors": 1000}, "High"),
+        ({"vectors": 10_000}, "Critical"),
+        ({"last_seen_ms": INCIDENT.first_seen_ms + 600_000}, "Medium"),
+        ({"last_seen_ms": INCIDENT.first_seen_ms + 600_000, "vectors": 1000}, "Critical"),
+        ({"spike": SPIKE}, "Medium"),
+        ({"spike": SPIKE, "vectors": 100}, "High"),
+        ({"evidence": replace(DETECTION, tail_probability=1e-4), "vectors": 100}, "High"),
+    ],
+)
+def test_severity_rises_with_number_duration_and_level_too(
+    change: dict[str, Any], severity: str
+) -> None:
+    usual = {"evidence": replace(DETECTION, tail_probability=1e-3)}
+    assert grown(Activity.UPDATE, **{**usual, **change})["severity"] == severity
+
+
+def test_the_destination_is_second_where_there_is_someone_else() -> None:
+    assert (Subject("source", "10.4.7.21"), Subject("destination", "192.0.2.80")) == SUBJECTS
+    event = EventIdentity((), destination_address="192.0.2.80", entities={"user": "eve", "vm": "x"})
+    found = subjects(replace(DETECTION, event=event))
+    assert found == (Subject("user", "eve"), Subject("destination", "192.0.2.80"))
+    assert subjects(replace(DETECTION, event=EventIdentity((), destination_address="d"))) == (
+        Subject("destination", "d"),
+    )
