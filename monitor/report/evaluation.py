@@ -14,6 +14,7 @@ from monitor.detect.detector import Detector
 from monitor.detect.explain import explain
 from monitor.evaluate import Evaluation, Rows, reread
 from monitor.report import evaluation_plots as plots
+from monitor.report.bundle import bundle_facts
 from monitor.report.page import facts, note, section, svg, table, tiles, write_page
 
 WORST_SHOWN = 12
@@ -110,20 +111,12 @@ def _headline(figures: dict[str, object]) -> dict[str, str]:
 
 
 def _facts(judged: Judged) -> dict[str, str]:
-    training, evaluation = judged.manifest.training, judged.evaluation
+    evaluation = judged.evaluation
     attacks = int(evaluation.attack.sum())
     return {
         "Judged": f"{clean(judged.source.name)}: {len(evaluation.errors):,} vectors, {attacks:,} "
         f"of them attacks, {evaluation.rejected:,} rows rejected",
-        "Trained on": f"{training.source}: {training.vectors:,} vectors, "
-        f"{training.vectors_held_back:,} held back ({training.trained_at[:10]}, seed "
-        f"{training.seed})",
-        "Taken as normal": training.assumption,
-        "Spec": f"{judged.manifest.spec.name}, {len(judged.manifest.spec)} features",
-        "Network": judged.manifest.network.name,
-        "Threshold": f"{evaluation.threshold:.4f}, for a false-alarm rate of "
-        f"{evaluation.false_alarm_rate_target:g}",
-        "Libraries": ", ".join(f"{k} {v}" for k, v in judged.manifest.libraries.items()),
+        **bundle_facts(judged.detector, judged.manifest),
     }
 
 

@@ -9,7 +9,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from monitor.detect.detector import Detector
 from monitor.evaluate import Evaluation
-from monitor.report.page import ATTACK, INK, LINE, MUTED, NORMAL, THIRD, plain
+from monitor.report.bundle import draw_latent
+from monitor.report.page import ATTACK, INK, MUTED, NORMAL, THIRD, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,33 +128,16 @@ def interval(count: NDArray[Any], total: int) -> tuple[NDArray[np.float64], NDAr
 
 
 def latent(axes: "Axes", evaluation: Evaluation, detector: Detector) -> None:
-    """The first two principal components of the sample's latent vectors."""
+    """The latent vectors of the sample, by what became of them."""
     sample = evaluation.sample
     attack = evaluation.attack_label[sample.label_codes]
-    points = _two_dimensions(detector.embed(sample.values).astype(np.float64))
     found = sample.errors > evaluation.threshold
-    for name, which, color in (
+    groups = (
         ("benign", ~attack, NORMAL),
         ("attack, found", attack & found, ATTACK),
         ("attack, missed", attack & ~found, THIRD),
-    ):
-        if which.any():
-            x, y = points[which].T
-            axes.scatter(x, y, s=7, color=color, alpha=0.45, linewidths=0, label=name)
-    axes.set(xticks=[], yticks=[], xlabel="first component", ylabel="second component")
-    axes.spines[["left", "bottom"]].set_color(LINE)
-    axes.legend(markerscale=2)
-
-
-def _two_dimensions(latents: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, k) to (n, 2) principal components, the outermost half per cent drawn in."""
-    centred = latents - latents.mean(axis=0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
-    points = centred @ axes.T
-    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
-    low, high = np.quantile(points, (0.005, 0.995), axis=0)
-    clipped: NDArray[np.float64] = points.clip(low, high)
-    return clipped
+    )
+    draw_latent(axes, detector.embed(sample.values), groups)
 
 
 def _thinned(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

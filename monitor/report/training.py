@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from monitor.report.bundle import bundle_facts, draw_latent
 from monitor.report.page import ATTACK, MUTED, NORMAL, facts, plain, section, svg, table, write_page
 from monitor.train import Trained
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEATURES_SHOWN = 30
+LATENT_POINTS = 1_500
 
 
 def write_training_report(trained: Trained, file: Path) -> None:
@@ -26,7 +28,7 @@ def write_training_report(trained: Trained, file: Path) -> None:
 
 
 def _content(trained: Trained) -> Iterator[str]:
-    yield facts(_facts(trained))
+    yield facts(bundle_facts(trained.fitted.detector, trained.manifest))
     yield section(
         "Loss",
         "The network is trained with the error that it is judged by. The held-back part decides "
@@ -50,32 +52,12 @@ def _content(trained: Trained) -> Iterator[str]:
         "that is better ignored.",
         svg(lambda axes: _draw_features(axes, trained, shown), size=(7.5, 0.9 + 0.2 * shown)),
     )
-
-
-def _facts(trained: Trained) -> dict[str, str]:
-    manifest = trained.manifest
-    training = manifest.training
-    return {
-        "Spec": f"{manifest.spec.name}, {len(manifest.spec)} features",
-        "Trained on": f"{training.source}: {training.vectors:,} vectors, "
-        f"{training.vectors_held_back:,} held back, {training.rejected:,} rows rejected",
-        "Taken as normal": training.assumption,
-        "Network": _network(trained),
-        "Training": f"{training.epochs} epochs (best: {training.best_epoch}) in "
-        f"{training.seconds:.1f} s, seed {training.seed}",
-        "False-alarm rate": f"{manifest.calibration.false_alarm_rate:g}",
-        "Threshold": f"{manifest.calibration.threshold:.4f}",
-        "Libraries": ", ".join(f"{k} {v}" for k, v in manifest.libraries.items()),
-    }
-
-
-def _network(trained: Trained) -> str:
-    facts = trained.manifest.network
-    inputs = trained.fitted.detector.model.preprocessor.inputs
-    words = [f"{facts.name} of {inputs} inputs"]
-    for name, value in facts.hyperparameters().items():
-        words.append(f"{name} {' - '.join(map(str, value)) if isinstance(value, tuple) else value}")
-    return ", ".join(words)
+    yield section(
+        "Latent space",
+        "Where the network's bottleneck puts held-back vectors: the first two principal "
+        "components. Clusters are kinds of traffic. The outermost points lie on the edges.",
+        svg(lambda axes: _draw_latent(axes, trained), size=(7.5, 3.6)),
+    )
 
 
 def _budget(trained: Trained) -> str:
@@ -121,3 +103,10 @@ def _draw_features(axes: "Axes", trained: Trained, shown: int) -> None:
     axes.set_yticks(np.arange(len(order)), names)
     axes.set(xlabel="mean error of held-back normal vectors")
     axes.grid(axis="y", visible=False)
+
+
+def _draw_latent(axes: "Axes", trained: Trained) -> None:
+    detector, vectors = trained.fitted.detector, trained.fitted.held_back[:LATENT_POINTS]
+    over = detector.score(vectors).errors > detector.threshold
+    groups = [("held back", ~over, NORMAL), ("over the threshold", over, ATTACK)]
+    draw_latent(axes, detector.embed(vectors), groups)
