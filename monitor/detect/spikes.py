@@ -21,9 +21,10 @@ independent and the baseline is right. So h is the logarithm of the stated inter
 a share for each of the two tests and, among entities, for each of them. No x exceeds h / 3: one
 burst, however large, is no new level, and a large rise is told after three windows.
 
-Baselines forget exponentially, over an hour's windows by default, and stand still in an alarm; an
-alarm that lasts `baseline_windows` is the new normal, and learning starts anew. Entities are held
-in a table of fixed size; the one unseen for longest makes room.
+Baselines forget exponentially, over an hour's windows by default. They learn nothing of a rise while
+it may become an alarm, and stand still in one; an alarm that lasts `baseline_windows` is the new
+normal, and learning starts anew. Entities are held in a table of fixed size; the one unseen for
+longest makes room.
 """
 
 from collections import OrderedDict
@@ -48,14 +49,16 @@ STREAM = 0
 Floats = NDArray[np.float64]
 Slots = NDArray[np.int64]
 
+_PAST = WINDOWS, VECTORS, HITS, DEVIATIONS, EXPECTED, MEANS, SQUARES = range(7)
+"""One each, vectors, anomalous ones, squared deviations of their number from the expected one, that
+number, mean errors, and their squares."""
+
 _ROW = np.dtype(
     [
         ("window", np.int64),  # the one being filled
         ("counts", np.float64, 3),  # in it: vectors, anomalous ones, sum of errors
-        ("windows", np.float64),  # this and the next four fade
-        ("past", np.float64, 2),  # vectors, anomalous ones
-        ("spread", np.float64, 2),  # squared deviations of counts, expected counts
-        ("means", np.float64, 2),  # sum of mean errors, of their squares
+        ("past", np.float64, 7),  # fading sums over windows: see _PAST
+        ("held", np.float64, 7),  # the same of the latest windows, while a CUSUM is up
         ("cusum", np.float64, 2),
         ("run", np.float64, (2, 2)),  # since each cusum left 0: anomalous ones or errors, vectors
         ("since_ms", np.int64, 2),
@@ -183,7 +186,7 @@ class Spikes:
         height = self._stream_height + float(np.log(entities))
         largest = height / FASTEST_ALARM_WINDOWS * (1 + 1e-9)  # so that three of them reach it
         increments = np.minimum(_increments(rows), largest)
-        warm = rows["windows"] >= _faded(self._options.warm_up_windows, self._memory)
+        warm = rows["past"][:, WINDOWS] >= _faded(self._options.warm_up_windows, self._memory)
         rows["cusum"] = np.clip(rows["cusum"] + increments * warm[:, None], 0, height)
         self._run(rows, clock)
         in_alarm = (rows["alarmed"] > 0)[:, None]
@@ -194,7 +197,7 @@ class Spikes:
             Rise(int(ended[n]), _spike(rows[n], up[n]), int(rows["alarmed"][n]))
             for n in np.flatnonzero(alarm)
         ]
-        _learn(rows, ~alarm, self._memory)
+        _learn(rows, alarm, self._memory)
         rows["counts"] = 0
         rows[rows["alarmed"] >= self._options.baseline_windows] = np.zeros((), _ROW)
         self._table[slots] = rows
@@ -231,7 +234,8 @@ def _increments(rows: Any) -> Floats:
     """What the ended windows of m rows add to their two CUSUMs; (m, 2)."""
     vectors, hits, errors = rows["counts"].T
     expected = vectors * _usual_ratio(rows)
-    dispersion = np.maximum((rows["spread"][:, 0] + 1) / (rows["spread"][:, 1] + 1), 1)
+    past = rows["past"]
+    dispersion = np.maximum((past[:, DEVIATIONS] + 1) / (past[:, EXPECTED] + 1), 1)
     ratio = (hits * np.log(RATIO_SOUGHT) - expected * (RATIO_SOUGHT - 1)) / dispersion
     mean, deviation = _usual_mean(rows)
     z = (errors / vectors - mean) / deviation
@@ -239,35 +243,36 @@ def _increments(rows: Any) -> Floats:
 
 
 def _usual_ratio(rows: Any) -> Floats:
-    vectors, hits = rows["past"].T
-    ratio: Floats = np.minimum((hits + 1) / (vectors + 1), 1)
+    past = rows["past"]
+    ratio: Floats = np.minimum((past[:, HITS] + 1) / (past[:, VECTORS] + 1), 1)
     return ratio
 
 
 def _usual_mean(rows: Any) -> tuple[Floats, Floats]:
     """Mean error of a window, and the standard deviation between windows."""
-    windows = np.maximum(rows["windows"], 1)
-    mean, square = (rows["means"] / windows[:, None]).T
+    past = rows["past"]
+    windows = np.maximum(past[:, WINDOWS], 1)
+    mean, square = past[:, MEANS] / windows, past[:, SQUARES] / windows
     tiny = 1e-6 + 1e-3 * np.abs(mean)
     return mean, np.maximum(np.sqrt(np.maximum(square - mean**2, 0)), tiny)
 
 
-def _learn(rows: Any, usual: NDArray[np.bool_], memory: float) -> None:
-    """Add the ended windows to the baselines of those rows that are as usual."""
+def _learn(rows: Any, alarm: NDArray[np.bool_], memory: float) -> None:
+    """Add the ended windows to the baselines.
+
+    While a CUSUM is up they are held back: they join the baseline when it has come down to 0, and
+    are dropped where it ends in an alarm, so that a rise does not hide itself.
+    """
     vectors, hits, errors = rows["counts"].T
-    past_vectors, past_hits = rows["past"].T
+    past, mean = rows["past"], errors / vectors
     # Pooled with the window itself, so that the first ones do not look dispersed.
-    expected = vectors * (past_hits + hits) / (past_vectors + vectors)
-    mean = errors / vectors
-    for name, new in (
-        ("windows", np.ones(len(rows))),
-        ("spread", np.stack(((hits - expected) ** 2, expected), axis=1)),
-        ("past", np.stack((vectors, hits), axis=1)),
-        ("means", np.stack((mean, mean**2), axis=1)),
-    ):
-        old = rows[name]
-        learnt = usual if new.ndim == 1 else usual[:, None]
-        rows[name] = np.where(learnt, old * memory + new, old)
+    expected = vectors * (past[:, HITS] + hits) / (past[:, VECTORS] + vectors)
+    ones, deviations = np.ones(len(rows)), (hits - expected) ** 2
+    new = np.stack((ones, vectors, hits, deviations, expected, mean, mean**2), axis=1)
+    held = np.where(alarm[:, None], 0, rows["held"] * memory + new)
+    calm = (rows["cusum"] == 0).all(axis=1)[:, None]
+    rows["past"] = np.where(alarm[:, None], past, past * memory) + np.where(calm, held, 0)
+    rows["held"] = np.where(calm, 0, held)
 
 
 def _faded(windows: int, memory: float) -> float:

@@ -1,13 +1,16 @@
 """The data's walk without Kafka: records in, alerts and dead letters out."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from monitor.batch import MicroBatch, Partition
+from monitor.batch import Matrix, MicroBatch, Partition
 from monitor.config import IncidentSettings, SpikeSettings, Suppression
 from monitor.contracts.dead_letter import DeadLetterHeaders
 from monitor.contracts.ocsf import DetectionFinding
@@ -18,6 +21,7 @@ from monitor.reasons import Reason
 from monitor.stream.pipeline import Judged, Pipeline, describe
 from monitor.stream.suppress import Suppressions
 from monitor.stream.triage import build_triage
+from tests.support.alerts import judge
 from tests.support.detectors import SPEC, fit_small
 
 NOW_MS = 1_790_000_000_000
@@ -61,6 +65,7 @@ def pipeline_of(
     incidents: IncidentSettings = EACH_VECTOR,
     suppress: Sequence[Suppression] = (),
     spikes: SpikeSettings = NO_SPIKES,
+    now_ms: Callable[[], int] = lambda: NOW_MS,
 ) -> Pipeline:
     return Pipeline(
         JsonCodec(SPEC, detector.vocabularies, read_origins=True),
@@ -70,7 +75,7 @@ def pipeline_of(
         alert_topic="alerts",
         dead_letter_topic="dead-letters",
         top_features=2,
-        now_ms=lambda: NOW_MS,
+        now_ms=now_ms,
         triage=build_triage(incidents, spikes, Suppressions(suppress, NOW_MS), ["vectors"]),
     )
 
@@ -161,3 +166,162 @@ def test_a_batch_is_described_by_its_partitions_and_offsets() -> None:
         [Record(None, 5), Record(None, 7), Record(None, 2, partition=1), Record(None, 6)], {}
     )
     assert describe(batch) == "vectors[1] 2-2, vectors[3] 5-7"
+
+
+def odd(uid: str, source: str, **more: Any) -> dict[str, Any]:
+    return {**ODD, "uid": uid, "ts": NOW_MS / 1000 - 1, "src": source, "dst": "10.0.0.9", **more}
+
+
+def told(judged: Judged) -> list[tuple[str, str, int]]:
+    """Of each alert the activity, whom it is about and its vectors."""
+    return [(a.activity_name, a.unmapped.incident.name, a.count) for a in judged.alerts]
+
+
+def test_the_vectors_of_a_host_are_one_alert_that_grows(detector: Detector) -> None:
+    pipeline = pipeline_of(detector, IncidentSettings())
+    start_s = NOW_MS / 1000 - 1000
+    batch = batch_of(odd("a", "10.0.0.5", ts=start_s), NORMAL, odd("b", "10.0.0.5", ts=start_s))
+    first = walk(pipeline, batch)
+    assert told(first) == [("Create", "10.0.0.5", 2)]
+    assert [output.key for output in first.outputs] == [b"10.0.0.5"]
+    assert told(walk(pipeline, batch_of(odd("c", "10.0.0.5", ts=start_s + 59)))) == []
+    later = walk(pipeline, batch_of(odd("d", "10.0.0.5", ts=start_s + 61)))
+    assert told(later) == [("Update", "10.0.0.5", 4)]
+    assert later.alerts[0].finding_info.uid == first.alerts[0].finding_info.uid
+    assert later.alerts[0].duration == 61_000
+
+
+def test_the_same_records_open_the_same_incident_again(detector: Detector) -> None:
+    batches = [batch_of(NORMAL, odd("a", "10.0.0.5")), batch_of(NORMAL, odd("a", "10.0.0.5"))]
+    uids = [
+        (alert.finding_info.uid, alert.metadata.uid)
+        for batch in batches
+        for alert in walk(pipeline_of(detector, IncidentSettings()), batch).alerts
+    ]
+    assert len(uids) == 2
+    assert len(set(uids)) == 1
+
+
+def test_an_incident_ends_though_the_topic_is_silent(detector: Detector) -> None:
+    now_ms = [NOW_MS]
+    pipeline = pipeline_of(detector, IncidentSettings(), now_ms=lambda: now_ms[0])
+    [created] = walk(pipeline, batch_of(odd("a", "10.0.0.5"))).alerts
+    now_ms[0] += 299_000
+    assert told(pipeline.tick()) == []
+    now_ms[0] += 1_000
+    judged = pipeline.tick()
+    assert told(judged) == [("Close", "10.0.0.5", 1)]
+    [closed] = judged.alerts
+    assert closed.finding_info.uid == created.finding_info.uid
+    assert closed.metadata.uid != created.metadata.uid
+    assert closed.message.startswith("over: 1 anomalous vector; ")
+    assert judge(judged.outputs[0].value or b"")["status"] == "Resolved"
+
+
+def test_one_wild_clock_makes_no_incident_long(detector: Detector) -> None:
+    pipeline = pipeline_of(detector, IncidentSettings())
+    times = [NOW_MS / 1000 - 1, 1_000_000_000, NOW_MS / 1000 + 80_000, "1999-01-01", None]
+    judged = walk(pipeline, batch_of(*(odd(str(t), "10.0.0.5", ts=t) for t in times)))
+    assert judged.alerts[0].count == 5
+    assert judged.alerts[0].duration <= 600_000
+
+
+def test_events_that_name_no_one_are_grouped_by_the_key_of_their_record(
+    detector: Detector,
+) -> None:
+    pipeline = pipeline_of(detector, IncidentSettings())
+    judged = walk(pipeline, batch_of(ODD, ODD, list(ODD.values())))
+    assert told(judged) == [("Create", "key", 3)]
+    assert [output.key for output in judged.outputs] == [b"key"]
+
+
+def suppressed_by(detector: Detector, *events: Any, **rule: Any) -> list[str]:
+    """The ids of the events that are still told of; all are anomalous."""
+    pipeline = pipeline_of(detector, suppress=[Suppression(reason="known", **rule)])
+    judged = walk(pipeline, batch_of(*events))
+    left = [alert.unmapped.record_id or "" for alert in judged.alerts]
+    assert judged.suppressed == ["known"] * (len(events) - len(left))
+    assert judged.anomalous == len(events)
+    return left
+
+
+@pytest.mark.parametrize(
+    ("rule", "left"),
+    [
+        ({"entity": "10.0.0.5"}, ["b", "c"]),
+        ({"entity": "10.0.0.0/24"}, ["c"]),
+        ({"entity": "10.0.*"}, ["c"]),
+        ({"entity": "10.0.0.9"}, ["a", "b", "c"]),
+        ({"labels": {"destination": "10.0.0.9"}}, []),
+        ({"labels": {"destination": "10.0.0.9", "source": "2001:db8::/32"}}, ["a", "b"]),
+        ({"labels": {"sensor": "*"}}, ["a", "b", "c"]),
+        ({"entity": "10.0.0.5", "labels": {"destination": "10.9.*"}}, ["a", "b", "c"]),
+        ({"feature": "no such"}, ["a", "b", "c"]),
+        ({"feature": "*"}, []),
+        ({"entity": "10.0.0.5", "expires": datetime(2020, 1, 1)}, ["a", "b", "c"]),
+        ({"entity": "10.0.0.5", "expires": datetime(2999, 1, 1, tzinfo=UTC)}, ["b", "c"]),
+    ],
+)
+def test_what_meets_all_conditions_of_a_suppression_is_counted_and_not_told(
+    detector: Detector, rule: dict[str, Any], left: list[str]
+) -> None:
+    events = [odd("a", "10.0.0.5"), odd("b", "10.0.0.6"), odd("c", "2001:DB8::1")]
+    assert suppressed_by(detector, *events, **rule) == left
+
+
+def test_a_suppression_can_name_the_first_feature(detector: Detector) -> None:
+    [first] = walk(pipeline_of(detector), batch_of(odd("a", "10.0.0.5"))).alerts
+    name = first.unmapped.features[0].name
+    assert suppressed_by(detector, odd("a", "10.0.0.5"), feature=name) == []
+
+
+def test_a_suppression_of_everything_and_an_expired_one_are_warned_about() -> None:
+    rules = [
+        Suppression(reason="all", entity="*"),
+        Suppression(reason="all of one version", entity="0.0.0.0/0"),
+        Suppression(reason="some", entity="10.0.0.0/8", labels={"sensor": "*"}),
+        Suppression(reason="old", entity="10.0.0.1", expires=datetime(2020, 1, 1)),
+    ]
+    with capture_logs() as logs:
+        Suppressions(rules, NOW_MS)
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [
+        ("suppression matches everything", "all"),
+        ("suppression matches everything", "all of one version"),
+        ("suppression has expired", "old"),
+    ]
+
+
+def test_only_what_is_told_is_explained(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained: list[int] = []
+    attribute = detector.attribute
+
+    def counting(values: Matrix) -> Any:
+        explained.append(len(values))
+        return attribute(values)
+
+    monkeypatch.setattr(detector, "attribute", counting)
+    pipeline = pipeline_of(detector, IncidentSettings())
+    events = [odd(str(n), f"10.0.0.{n % 10}") for n in range(500)]
+    for start in range(0, 500, 100):
+        walk(pipeline, batch_of(*events[start : start + 100]))
+    assert explained == [10]
+
+
+def test_a_rise_of_the_level_is_told_in_words(detector: Detector) -> None:
+    settings = SpikeSettings(window_seconds=1, max_entities=0)
+    pipeline = pipeline_of(detector, IncidentSettings(), spikes=settings)
+    start_s = NOW_MS / 1000 - 10_000
+    alerts: list[DetectionFinding] = []
+    for second in range(50):
+        attacks, ts = 20 if second >= 40 else 1, start_s + second
+        events = [odd(f"{second}-{n}", f"10.0.0.{n}", ts=ts) for n in range(attacks)]
+        normal = [{**NORMAL, "ts": ts}] * (40 - attacks)
+        alerts += walk(pipeline, batch_of(*events, *normal)).alerts
+    rises = [alert for alert in alerts if alert.unmapped.incident.spike]
+    assert rises[0].unmapped.incident.type == "stream"
+    assert rises[0].activity_name == "Create"
+    words = r"anomaly ratio 50 %, usually about 2\.\d %, since \d\d:\d\d UTC; "
+    assert re.match(words, rises[0].message)
+    assert rises[0].time <= (start_s + 45) * 1000
