@@ -12,6 +12,7 @@ from monitor.detect.incidents import Activity
 
 FEATURES_IN_MESSAGE = 3
 LONGEST_IN_FULL = 10_000
+MOST_DIGITS = 4
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
@@ -117,12 +118,14 @@ def _either(words: list[str]) -> str:
 def readable(value: FeatureValue, digits: int | None = None) -> str:
     """A value at a glance: from ten thousand on in groups of three, from a million on as 1.23 M.
 
-    `digits` are significant ones; by default whole numbers below a million come in full.
+    `digits` are significant ones; by default four, or all of a whole number below a million.
     """
     if value is None or isinstance(value, (bool, str)) or abs(value) >= LARGEST_IN_FULL:
         return shown(value, digits)
     for size, letter in _LARGE:
         if abs(value) >= size:
             return f"{shown(value / size, digits or 3)} {letter}"
+    if digits is None and not float(value).is_integer():
+        digits = MOST_DIGITS
     text = shown(value, digits)
-    return f"{float(text):,g}" if LONGEST_IN_FULL <= abs(value) < 1e6 else text
+    return f"{float(text):,.10g}" if LONGEST_IN_FULL <= abs(value) < 1e6 else text

@@ -96,7 +96,8 @@ def _usual(detector: Detector, column: int, limits: Matrix) -> tuple[Any, ...]:
 def _alike(detector: Detector, values: Matrix, expected: Matrix) -> NDArray[np.bool_]:
     """Whether people would call (n, f) values and the expected ones the same."""
     off = np.abs(values - expected)
-    alike: NDArray[np.bool_] = off <= ALIKE_SHARE * np.maximum(np.abs(values), np.abs(expected))
+    tolerance = ALIKE_SHARE * np.maximum(np.abs(values), np.abs(expected))
+    alike: NDArray[np.bool_] = off <= np.maximum(tolerance, NEGLIGIBLE)
     boolean = detector.spec.columns_of("boolean")
     alike[:, boolean] = off[:, boolean] <= 0.5
     categorical = detector.spec.columns_of("categorical")

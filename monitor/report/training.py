@@ -101,7 +101,7 @@ def _draw_features(axes: "Axes", trained: Trained, shown: int) -> None:
     names = [plain(detector.spec.names[i]) for i in order]
     axes.barh(np.arange(len(order)), means[order], color=NORMAL)
     axes.set_yticks(np.arange(len(order)), names)
-    axes.set(xlabel="mean error of held-back normal vectors")
+    axes.set(xlabel="mean error of held-back normal vectors", ylim=(-0.6, len(order) - 0.4))
     axes.grid(axis="y", visible=False)
 
 

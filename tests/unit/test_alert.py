@@ -205,6 +205,7 @@ def test_alerts_are_keyed_by_entity(
         (255, 3.04, "f 255, expected about 3"),
         (0.25, 1234.5, "f 0.25, expected about 1200"),
         (7_340_032.0, -0.0, "f 7.34 M, expected about 0"),
+        (65.5769, 87.0, "f 65.58, expected about 87"),
         (65_535, 12_345.6, "f 65,535, expected about 12,000"),
         (-2.5e9, 0.123, "f -2.5 G, expected about 0.12"),
         ("eco_i", "http", "f eco_i, expected http"),
