@@ -281,16 +281,18 @@ class RecalibrationSettings(BaseModel):
 
     enabled: bool = Field(
         default=False,
-        description="Follow how large errors of vectors that are not anomalous have become, up to "
-        "twice and down to half of what they were when calibrated. Each start of the "
-        "daemon begins where the calibration was.",
+        description="Follow how often vectors that are not anomalous have large errors, up to ten "
+        "times and down to a tenth as often as when calibrated. Attacks that stay below the "
+        "threshold count as normal: where they are more than the budget, it hides more of them. "
+        "Each start of the daemon begins where the calibration was.",
     )
     max_change_per_day: float = Field(
-        default=0.1,
+        default=0.2,
         gt=0,
         le=1,
-        description="How fast the threshold may move so, as a share: 0.1 is 10 % a day. Whoever "
-        "floods the monitor with errors just below the threshold raises it no faster.",
+        description="How fast those odds may move: 0.2 is 20 % a day, a doubling in four days. "
+        "Whoever floods the monitor with errors just below the threshold raises it no faster, and "
+        "in the end to that of a tenth of the budget.",
     )
 
 

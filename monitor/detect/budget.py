@@ -7,11 +7,14 @@ rate = budget.rate(traffic, false_alarm_rate)
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+from monitor.batch import Vector64
 from monitor.detect.calibration import Calibration
 
+Probability = TypeVar("Probability", float, Vector64)
 SECONDS_A_DAY = 86_400.0
 MEMORY_SECONDS = 6 * 3600.0
 """Memory of the traffic: short enough to follow day and night, long enough to pass over a lull."""
@@ -72,6 +75,11 @@ def daily_rate(
     if not vectors_per_day:
         return None
     return min(max(alerts_per_day / vectors_per_day, smallest_rate), LARGEST_RATE)
+
+
+def with_odds(probability: Probability, factor: float) -> Probability:
+    """A probability, or an array of them, whose odds are so many times what they were."""
+    return probability * factor / (1 + (factor - 1) * probability)
 
 
 def smallest_rate(calibration: Calibration) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monitor.batch import Matrix
+from monitor.detect.budget import with_odds
 from monitor.detect.calibration import Calibration
 from monitor.detect.networks import Network
 from monitor.detect.preprocess import Preprocessor
@@ -129,7 +130,8 @@ class Detector:
     """A trained model on a device, with the calibration of its errors.
 
     Args:
-        error_level: errors of normal vectors as a multiple of what they were when calibrated.
+        drift: the odds that a normal vector has a large error, as a multiple of those when
+            calibrated.
     """
 
     def __init__(
@@ -140,18 +142,18 @@ class Detector:
         calibration: Calibration,
         false_alarm_rate: float,
         device: torch.device | str = "cpu",
-        error_level: float = 1.0,
+        drift: float = 1.0,
     ) -> None:
         self.spec = spec
         self.vocabularies = tuple(vocabularies)
         self.calibration = calibration
         self.false_alarm_rate = false_alarm_rate
-        self.error_level = error_level
-        self.threshold = calibration.threshold(false_alarm_rate) * error_level
+        self.drift = drift
+        self.threshold = calibration.threshold(with_odds(false_alarm_rate, 1 / drift))
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
 
-    def with_budget(self, false_alarm_rate: float, error_level: float = 1.0) -> "Detector":
+    def with_budget(self, false_alarm_rate: float, drift: float = 1.0) -> "Detector":
         """The same model and calibration with another threshold; the rate is in (0, 1)."""
         return Detector(
             self.spec,
@@ -160,12 +162,12 @@ class Detector:
             self.calibration,
             false_alarm_rate,
             self.device,
-            error_level,
+            drift,
         )
 
     def tail_probability(self, errors: NDArray[np.float32]) -> NDArray[np.float64]:
         """The share of normal vectors expected above each error, in (0, 1]; same shape."""
-        return self.calibration.tail_probability(errors / self.error_level)
+        return with_odds(self.calibration.tail_probability(errors), self.drift)
 
     @torch.inference_mode()
     def score(self, values: Matrix) -> Scores:

@@ -58,9 +58,7 @@ def _choice(detector: Detector, vectors_per_second: float | None, traffic: Matri
         threshold=threshold,
         alerts_per_day=per_day,
         measured=is_measured(calibration, rate),
-        held_back_beyond=round(
-            float((calibration.errors > threshold).mean()) * calibration.vectors
-        ),
+        held_back_beyond=round(beyond * calibration.vectors),
         traffic_over_ratio=None if traffic is None else float((traffic > threshold).mean()),
     )
 
@@ -85,7 +83,7 @@ def tail_curve(detector: Detector, traffic: Matrix | None = None) -> TailCurve:
     """The trade-off as a curve; `traffic` as in `trade_off`."""
     rates = np.geomspace(0.5, RATES[-1], CURVE_POINTS)
     calibration = detector.calibration
-    errors = np.array([calibration.threshold(rate) for rate in rates]) * detector.error_level
+    errors = np.array([calibration.threshold(rate) for rate in rates])
     measured = np.array([is_measured(calibration, rate) for rate in rates])
     if traffic is None:
         return TailCurve(errors, rates, measured, None)

@@ -67,9 +67,9 @@ class Tuning:
         self._tell()
 
     def _move(self, rate: float) -> None:
-        level = self._recalibration.level if self._recalibration else 1.0
-        if (rate, level) != (self.detector.false_alarm_rate, self.detector.error_level):
-            self.detector = self.detector.with_budget(rate, level)
+        drift = self._recalibration.drift if self._recalibration else 1.0
+        if (rate, drift) != (self.detector.false_alarm_rate, self.detector.drift):
+            self.detector = self.detector.with_budget(rate, drift)
         self._tell()
 
     def _facts(self) -> dict[str, float]:
@@ -93,4 +93,4 @@ class Tuning:
         metrics.alerts_per_day_target.set(
             self._budget.alerts_per_day if self._budget else rate * traffic * SECONDS_A_DAY
         )
-        metrics.error_level.set(detector.error_level)
+        metrics.drift.set(detector.drift)

@@ -122,10 +122,10 @@ class Metrics:
             "Vectors scored in a second, averaged over hours; 0 until a minute was seen.",
             registry=registry,
         )
-        self.error_level = Gauge(
-            "anomaly_monitor_error_level_ratio",
-            "Errors of normal vectors as a multiple of what they were when calibrated, as far as "
-            "recalibration has followed them; 1 where it is off.",
+        self.drift = Gauge(
+            "anomaly_monitor_drift_ratio",
+            "Odds that a normal vector has a large error, as a multiple of those when calibrated, "
+            "as far as recalibration has followed them; 1 where it is off.",
             registry=registry,
         )
         self.recent = RecentShare(RECENT_VECTORS)

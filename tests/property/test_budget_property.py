@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from monitor.detect.budget import LARGEST_RATE, DailyBudget, Traffic, smallest_rate
 from monitor.detect.calibration import Calibration
 from monitor.detect.detector import Detector
-from monitor.detect.recalibration import LARGEST, SMALLEST, Recalibration
+from monitor.detect.recalibration import LARGEST_DRIFT, Recalibration
 from tests.support.detectors import HASTY, fit_small
 
 SECONDS_A_DAY = 86_400
@@ -38,12 +38,12 @@ def test_no_errors_move_the_level_faster_or_further_than_it_may(
     recalibration, judge, now_s = Recalibration(max_change), detector(), 0.0
     recalibration.observe(judge, np.empty(0, np.float32), now_s)
     for errors, times, elapsed_s in steps:
-        before, now_s = recalibration.level, now_s + elapsed_s
+        before, now_s = recalibration.drift, now_s + elapsed_s
         recalibration.observe(judge, np.tile(errors, times), now_s)
         bound = np.log1p(max_change) * elapsed_s / SECONDS_A_DAY
-        assert abs(np.log(recalibration.level / before)) <= bound + 1e-9
-        assert SMALLEST - 1e-9 <= recalibration.level <= LARGEST + 1e-9
-        judge = judge.with_budget(judge.false_alarm_rate, recalibration.level)
+        assert abs(np.log(recalibration.drift / before)) <= bound + 1e-9
+        assert 1 / LARGEST_DRIFT - 1e-9 <= recalibration.drift <= LARGEST_DRIFT + 1e-9
+        judge = judge.with_budget(judge.false_alarm_rate, recalibration.drift)
 
 
 @settings(deadline=None, max_examples=100)

@@ -58,7 +58,7 @@ def test_without_a_budget_in_the_settings_the_bundles_own_holds() -> None:
     assert tuned.detector.threshold == detector().threshold
     assert gauge(metrics.registry, "threshold") == detector().threshold
     assert gauge(metrics.registry, "false_alarm_rate_target") == OWN_RATE
-    assert gauge(metrics.registry, "error_level_ratio") == 1
+    assert gauge(metrics.registry, "drift_ratio") == 1
 
 
 def test_alerts_a_day_become_a_rate_once_the_traffic_is_known() -> None:
@@ -113,13 +113,13 @@ def test_after_a_new_budget_the_realised_rate_is_on_its_scale_at_once() -> None:
 
 
 def test_recalibration_moves_the_threshold_and_is_told() -> None:
-    tuned, metrics = tuning(recalibration={"enabled": True, "max_change_per_day": 0.1})
+    tuned, metrics = tuning(recalibration={"enabled": True, "max_change_per_day": 0.2})
     for hour in range(48):
         tuned.observe(np.float32(1.3) * errors(5_000, seed=hour), hour * 3600)
-    assert gauge(metrics.registry, "error_level_ratio") == pytest.approx(1.1**2, rel=0.01)
-    assert tuned.detector.threshold == pytest.approx(detector().threshold * 1.1**2, rel=0.01)
-    tuned.take(settings(recalibration={"enabled": True, "max_change_per_day": 0.1}), OWN_RATE)
-    assert tuned.detector.error_level > 1.1
+    assert gauge(metrics.registry, "drift_ratio") == pytest.approx(1.2**2, rel=0.02)
+    assert tuned.detector.threshold > detector().threshold
+    tuned.take(settings(recalibration={"enabled": True, "max_change_per_day": 0.2}), OWN_RATE)
+    assert tuned.detector.drift > 1.2
     tuned.take(settings(), OWN_RATE)
     assert tuned.detector.threshold == detector().threshold
 
