@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """Read vectors from Kafka, score them, publish alerts. Ends on SIGTERM or Ctrl-C.
 
-    SIGHUP makes it read its settings again and take the budget; no offset moves.
+    SIGHUP makes it read its settings again and take budget and suppressions; no offset moves.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the service listens itself: importing torch takes long

@@ -1,4 +1,4 @@
-"""SIGHUP: the running daemon takes a new budget without a restart.
+"""SIGHUP: the running daemon takes a new budget and new suppressions without a restart.
 
 reload = Reload(settings, manifest, read, take)
 reload.ask()            # in the signal's handler
@@ -15,7 +15,7 @@ from monitor.config_sources import changed_settings
 from monitor.contracts.manifest import Manifest
 from monitor.errors import MonitorError
 
-RELOADABLE = ("false_alarm_rate", "alerts_per_day", "recalibration")
+RELOADABLE = ("false_alarm_rate", "alerts_per_day", "recalibration", "suppress")
 """Settings, or whole tables of them, that need no restart."""
 
 log = structlog.get_logger()

@@ -12,8 +12,9 @@ Threads:
 | *-network-* | kafka-python    | the producer's sockets                | with its producer       |
 | telemetry   | TelemetryServer | HTTP; a further thread a request      | `TelemetryServer.close` |
 
-The main thread decodes, scores and publishes. The source's thread must not die unseen: what ends it
-is raised by `KafkaSource.next`, and ends the service.
+The main thread decodes, scores and publishes; between two micro-batches it takes what SIGHUP asks
+it to (`monitor.stream.reload`). The source's thread must not die unseen: what ends it is raised by
+`KafkaSource.next`, and ends the service.
 
 Stop order, and why:
 
@@ -102,8 +103,12 @@ def build_service(
         pipeline.bundle_id = manifest.bundle_id
         tuning.take(settings, manifest.calibration.false_alarm_rate)
 
+    def take_again(settings: Settings, manifest: Manifest) -> None:
+        pipeline.triage.suppressions = Suppressions(settings.suppress, now_ms())
+        take(settings, manifest)
+
     take(settings, manifest)
-    reload = Reload(settings, manifest, read_settings or (lambda: settings), take)
+    reload = Reload(settings, manifest, read_settings or (lambda: settings), take_again)
     return Service(
         settings, pipeline, tuning, reload, source, sink, metrics, health, link, telemetry
     )

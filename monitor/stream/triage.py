@@ -102,6 +102,8 @@ class Scored:
 class Triage:
     """Suppressions, spikes and incidents, in this order.
 
+    `suppressions` may be replaced between micro-batches.
+
     Args:
         spikes: None where they are not watched.
         incidents: None where each anomalous vector is to be told of.
@@ -115,7 +117,7 @@ class Triage:
         incidents: Incidents[Detection] | None,
         stream: Subject,
     ) -> None:
-        self._suppressions, self._spikes = suppressions, spikes
+        self.suppressions, self._spikes = suppressions, spikes
         self._incidents, self._stream = incidents, stream
         self._clock, self._stepped_ms = StreamClock(), 0
 
@@ -152,7 +154,7 @@ class Triage:
     def _suppress(self, scored: Scored, now_ms: int) -> tuple[Indices, list[str]]:
         """The anomalous positions to be told of, and the reasons of the others."""
         anomalous = scored.anomalous
-        if not self._suppressions or not len(anomalous):
+        if not self.suppressions or not len(anomalous):
             return anomalous, []
         events = [scored.event(position) for position in anomalous.tolist()]
 
@@ -160,7 +162,7 @@ class Triage:
             chosen = [events[n] for n in asked]
             return scored.first_features(chosen, anomalous[np.array(asked)])
 
-        reasons = self._suppressions.reasons(events, first_features, now_ms)
+        reasons = self.suppressions.reasons(events, first_features, now_ms)
         told = np.array([reason is None for reason in reasons])
         return anomalous[told], [reason for reason in reasons if reason is not None]
 
@@ -219,7 +221,7 @@ class Triage:
 
     def _is_suppressed(self, event: EventIdentity, now_ms: int) -> bool:
         """Whether an entity is, whatever its features."""
-        reasons = self._suppressions.reasons([event], lambda asked: [""] * len(asked), now_ms)
+        reasons = self.suppressions.reasons([event], lambda asked: [""] * len(asked), now_ms)
         return reasons != [None]
 
 
