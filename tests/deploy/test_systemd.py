@@ -56,6 +56,10 @@ def test_systemd_waits_longer_than_the_monitor_takes_to_drain() -> None:
     assert int(value("TimeoutStopSec")) > 10
 
 
+def test_a_reload_is_the_signal_that_the_monitor_reloads_on() -> None:
+    assert value("ExecReload") == "kill -HUP $MAINPID"
+
+
 def test_the_settings_are_the_monitors() -> None:
     settings = load_settings(SYSTEMD / "monitor.toml").settings
     assert settings.kafka.security_protocol == "PLAINTEXT"

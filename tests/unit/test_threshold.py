@@ -28,11 +28,11 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def monitor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Monitor:
-    """`monitor threshold` in this process: exit code, output, errors."""
+    """`monitor threshold`, or another command, in this process: exit code, output, errors."""
     monkeypatch.setenv("COLUMNS", "100")
 
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["monitor", "threshold", *map(str, arguments)])
+    def run(*arguments: str | Path, command: str = "threshold") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["monitor", command, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
         return int(ended.value.code or 0), *capsys.readouterr()
@@ -49,6 +49,11 @@ def traffic_file(folder: Path) -> Path:
     rows += ["9e9,1,-5.0,tcp,false"] * 100
     file.write_text("\n".join([",".join(SPEC.names), *rows]))
     return file
+
+
+def small_spec() -> str:
+    features = (f'{{ name = "{f.name}", kind = "{f.kind}" }}' for f in SPEC.features)
+    return f'name = "small-world"\nfeatures = [{", ".join(features)}]\n'
 
 
 def test_each_budget_has_its_threshold_its_alerts_and_how_sure_it_is(bundle: Path) -> None:
@@ -203,3 +208,14 @@ def test_what_is_no_budget_is_refused_in_one_sentence_and_moves_nothing(
 def test_a_budget_beyond_the_calibration_is_warned_about(monitor: Monitor, bundle: Path) -> None:
     _, _, errors = monitor(bundle, "--set-false-alarm-rate", "1e-5", "--json")
     assert "warning: a false-alarm rate of 1e-05 takes about 1,000,000 held-back" in errors
+
+
+def test_training_warns_as_well(monitor: Monitor, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text(small_spec())
+    words = ["--spec", spec, "--output", tmp_path / "new", "--network", "pca"]
+    words += ["--false-alarm-rate", "0.0001"]
+    code, _, errors = monitor(traffic_file(tmp_path), *words, command="train")
+    assert code == 0
+    assert "warning: a false-alarm rate of 0.0001 takes about 100,000 held-back" in errors
+    assert "give more data, or a larger --false-alarm-rate." in errors
