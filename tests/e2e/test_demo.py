@@ -147,7 +147,9 @@ def test_it_ends_by_itself_with_a_line_of_figures(finished: Run) -> None:
 
 def test_the_alerts_come_with_their_reasons(finished: Run) -> None:
     shown = finished.text.partition("3/4")[2].partition("4/4")[0]
-    assert re.search(r"neptune +(Low|Medium|High|Critical) +\w+ [^,]+, (expected|usually|always)", shown)
+    assert re.search(
+        r"neptune +(Low|Medium|High|Critical) +\w+ [^,]+, (expected|usually|always)", shown
+    )
 
 
 def test_it_leaves_a_bundle_settings_and_a_log_to_go_on_with(finished: Run) -> None:
