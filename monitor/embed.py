@@ -125,8 +125,13 @@ class _NumpyWriter:
         np.lib.format.write_array_header_1_0(self._stream, facts)
 
 
+def _parquet_writer(stream: IO[bytes], schema: pa.Schema) -> Any:
+    """Without dictionaries: of numbers that are all different they are a second copy."""
+    return pa.parquet.ParquetWriter(stream, schema, compression="zstd", use_dictionary=False)
+
+
 _WRITERS: dict[str, Callable[[IO[bytes], int], _TableWriter | _NumpyWriter]] = {
-    ".parquet": lambda to, width: _TableWriter(to, width, pa.parquet.ParquetWriter),
+    ".parquet": lambda to, width: _TableWriter(to, width, _parquet_writer),
     ".csv": lambda to, width: _TableWriter(to, width, pa.csv.CSVWriter),
     ".npy": _NumpyWriter,
 }

@@ -77,6 +77,8 @@ def compare(
     _print(Console(), comparison)
     if output is not None:
         console.print(f"report: {output}", markup=False, soft_wrap=True)
+    if best := comparison.best():
+        console.print(f"train it with `monitor train --network {best}`", markup=False)
 
 
 def _print(console: "Console", comparison: "Comparison") -> None:
@@ -87,7 +89,7 @@ def _print(console: "Console", comparison: "Comparison") -> None:
     titles, rows = comparison.table()
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     for title in titles:
-        table.add_column(title, justify="left" if title == titles[0] else "right")
+        table.add_column(title, justify="left" if title == titles[0] else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)

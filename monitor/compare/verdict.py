@@ -70,15 +70,15 @@ COLUMNS = {
     "auc": Column("AUC", "{:.3f}"),
     "average_precision": Column("AP", "{:.3f}"),
     "detection_rate": Column("found at 1 %", "{:.1f}", 100),
-    "false_alarm_rate": Column("false alarms, %", "{:.2f}", 100),
-    "training_seconds": Column("training, s", "{:.1f}", spread=False),
+    "false_alarm_rate": Column("alarms, %", "{:.2f}", 100),
+    "training_seconds": Column("train, s", "{:.1f}", spread=False),
     "vectors_per_second": Column("vectors/s", "{:,.0f}", spread=False),
-    "bundle_bytes": Column("bundle, kB", "{:,.0f}", 1e-3, spread=False),
+    "bundle_bytes": Column("size, kB", "{:,.0f}", 1e-3, spread=False),
 }
 COST = ("training_seconds", "vectors_per_second", "bundle_bytes")
 LEGEND = (
     "AP is the average precision; found at 1 % is the share of attacks, in percent, beyond the "
-    "error that 1 % of the normal rows exceed; false alarms are normal rows beyond the threshold."
+    "error that 1 % of the normal rows exceed; alarms are normal rows beyond the threshold."
 )
 
 
