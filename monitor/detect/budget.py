@@ -7,6 +7,7 @@ rate = budget.rate(traffic, false_alarm_rate)
 """
 
 from dataclasses import dataclass
+from math import isnan
 from typing import TypeVar
 
 import numpy as np
@@ -34,12 +35,13 @@ class Traffic:
     def __init__(self, memory_seconds: float = MEMORY_SECONDS) -> None:
         self._memory_s = memory_seconds
         self._vectors = self._seconds = 0.0
-        self._last_s: float | None = None
+        self._first_s = self._last_s = float("nan")
 
     def observe(self, vectors: int, now_s: float) -> None:
         """Add the vectors that came since the last call; the first ones only start the clock."""
-        if self._last_s is None:
-            self._last_s = now_s if vectors else None
+        if isnan(self._first_s):
+            if vectors:
+                self._first_s = self._last_s = now_s
             return
         decay = float(np.exp(-(now_s - self._last_s) / self._memory_s))
         self._vectors = self._vectors * decay + vectors
@@ -49,7 +51,8 @@ class Traffic:
     @property
     def vectors_per_second(self) -> float:
         """0 until a minute of traffic was seen."""
-        return self._vectors / self._seconds if self._seconds >= FIRST_SECONDS else 0.0
+        known = self._last_s - self._first_s >= FIRST_SECONDS
+        return self._vectors / self._seconds if known else 0.0
 
 
 @dataclass(frozen=True, slots=True)

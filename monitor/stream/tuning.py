@@ -59,8 +59,10 @@ class Tuning:
         if self._recalibration:
             self._recalibration.observe(self.detector, errors, now_s)
         if now_s - self._moved_s >= MOVE_SECONDS:
-            self._moved_s = now_s
+            judged_by = self.detector
             self._move(self._budget.rate(self._traffic, rate) if self._budget else rate)
+            if self.detector is not judged_by:
+                self._moved_s = now_s
             if self.detector.false_alarm_rate != rate:
                 log.info("threshold moved with the traffic", **self._facts())
                 self._warn()

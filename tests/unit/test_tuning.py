@@ -66,7 +66,7 @@ def test_alerts_a_day_become_a_rate_once_the_traffic_is_known() -> None:
     for second in range(50):
         tuned.observe(errors(100, seed=second), second)
         assert tuned.detector.false_alarm_rate == OWN_RATE
-    for second in range(50, 200):
+    for second in range(50, 62):
         tuned.observe(errors(100, seed=second), second)
     assert tuned.detector.false_alarm_rate == pytest.approx(0.001, rel=0.05)
     assert gauge(metrics.registry, "threshold") == tuned.detector.threshold
