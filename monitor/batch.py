@@ -99,6 +99,13 @@ class Decoded:
     rejects: Sequence[Reject] = ()
     not_selected: int = 0
 
+    @property
+    def first_reject(self) -> str | None:
+        """Which row was rejected first, counted from 1, and what is wrong with it."""
+        if not self.rejects:
+            return None
+        return f"row {self.rejects[0].row + 1}: {self.rejects[0].error}"
+
 
 @dataclass(frozen=True, slots=True)
 class EventIdentity:

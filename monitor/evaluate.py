@@ -128,14 +128,18 @@ class Evaluation:
             "false_alarm_rate_target": self.false_alarm_rate_target,
             "false_alarm_rate_realised": _share(self.detected[~self.attack]),
             "detection_rate": _share(self.detected[self.attack]),
-            "by_label": {
-                self.label_names[code]: {
-                    "vectors": count,
-                    "attack": bool(self.attack[self.label_codes == code][0]),
-                    "detection_rate": _share(self.detected[self.label_codes == code]),
-                }
-                for code, count in self.label_counts()
-            },
+            "by_label": self._by_label(),
+        }
+
+    def _by_label(self) -> dict[str, dict[str, Any]]:
+        over = np.bincount(self.label_codes[self.detected], minlength=len(self.label_names))
+        return {
+            self.label_names[code]: {
+                "vectors": count,
+                "attack": bool(self.attack_label[code]),
+                "detection_rate": float(over[code] / count),
+            }
+            for code, count in self.label_counts()
         }
 
     def threshold_at(self, false_positive_rate: float) -> float:
@@ -162,7 +166,7 @@ def evaluate(
     known: dict[str, int] = {}
     scored: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = []
     misses = false_alarms = benign_sample = attack_sample = _no_rows(len(detector.spec))
-    rejected, random = 0, np.random.default_rng(0)
+    rejected, first_reject, random = 0, None, np.random.default_rng(0)
     for block in open_vectors(file, detector.spec, detector.vocabularies, label_column):
         batch = block.decoded.batch
         codes = np.array([known.setdefault(x, len(known)) for x in block.labels or ()], np.int32)
@@ -175,8 +179,12 @@ def evaluate(
         attack_sample = attack_sample.best_with(rows.take(attack, chance), SAMPLE_KEPT)
         scored.append((errors, codes))
         rejected += len(block.decoded.rejects)
+        first_reject = first_reject or block.decoded.first_reject
     if not known:
-        raise DataError(f"{file}: no row is a vector of the bundle's spec ({rejected} rejected).")
+        raise DataError(
+            f"{file}: no row is a vector of the bundle's spec; {rejected:,} were rejected, the "
+            f"first: {first_reject or 'none'}."
+        )
     all_errors, label_codes = (np.concatenate(parts) for parts in zip(*scored, strict=True))
     attack_label = _is_attack(known, benign)
     return Evaluation(

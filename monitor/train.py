@@ -134,9 +134,7 @@ def read_normal(
             values = values[np.array([label in wanted for label in block.labels], dtype=bool)]
         normal.add(values)
         rejected += len(block.decoded.rejects)
-        if first_reject is None and block.decoded.rejects:
-            reject = block.decoded.rejects[0]
-            first_reject = f"row {reject.row + 1}: {reject.error}"
+        first_reject = first_reject or block.decoded.first_reject
     if not normal.offered:
         raise DataError(f"{file}: {_nothing_normal(wanted, labels, rejected, first_reject)}")
     vectors = normal.vectors()

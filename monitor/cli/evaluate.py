@@ -10,6 +10,8 @@ from monitor.cli.options import split_list
 if TYPE_CHECKING:
     from rich.console import Console
 
+LABELS_SHOWN = 100
+
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Folder of a trained bundle.")],
@@ -64,8 +66,10 @@ def _print_table(console: "Console", figures: dict[str, Any]) -> None:
     labels = Table(title="share over the threshold, by label", title_justify="left")
     for column in ("label", "vectors", "share"):
         labels.add_column(column, justify="left" if column == "label" else "right")
-    for label, row in figures["by_label"].items():
+    for label, row in list(figures["by_label"].items())[:LABELS_SHOWN]:
         kind = "" if row["attack"] else " (benign)"
         labels.add_row(f"{label}{kind}", f"{row['vectors']:,}", f"{row['detection_rate']:.4f}")
     console.print(summary)
     console.print(labels)
+    if (more := len(figures["by_label"]) - LABELS_SHOWN) > 0:
+        console.print(f"and {more:,} more labels: is that the column of the labels?")

@@ -181,5 +181,14 @@ def test_a_file_of_another_kind_is_refused(detector: Detector, tmp_path: Path) -
     with pytest.raises(DataError, match="has no column 'bytes'"):
         evaluate(detector, path, "label", BENIGN)
     path.write_text(f"{HEADER}\nmany,1,1,tcp,True,normal\n")
-    with pytest.raises(DataError, match=r"no row is a vector .* \(1 rejected\)"):
+    with pytest.raises(
+        DataError, match=r"no row is a vector .*; 1 were rejected, the first: row 1: 'bytes'"
+    ):
         evaluate(detector, path, "label", BENIGN)
+
+
+def test_a_column_of_ids_taken_for_labels_is_wondered_at(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ids.csv"
+    rows = [row.replace("normal", f"id-{n}") for n, row in enumerate(normal_rows(300))]
+    path.write_text("\n".join([HEADER, *rows]))
+    assert "and 200 more labels: is that the column of the labels?" in run(bundle, path, "normal")
