@@ -315,7 +315,7 @@ class IncidentSettings(BaseModel):
     )
     quiet_seconds: float = Field(
         default=300,
-        ge=10,
+        ge=1,
         le=86_400,
         description="An incident is over after so long without an anomalous vector.",
     )
@@ -398,8 +398,7 @@ class Suppression(BaseModel):
     def _some_condition(self) -> Self:
         if self.entity is None and self.feature is None and not self.labels:
             raise ValueError(
-                f"suppression {self.reason!r} has no condition: give it an entity, a feature or "
-                "labels"
+                f"{self.reason!r} has no condition: give it an entity, a feature or labels"
             )
         return self
 

@@ -10,6 +10,7 @@ explaining and rendering cost as little as there is to tell.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ LONGEST_OBSERVED = 256
 """Characters of an event's text that are kept while its incident is open: as many as are shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scored:
     """A micro-batch and what the detector of the moment makes of its vectors.
 
@@ -55,6 +56,11 @@ class Scored:
     bundle_id: str
     detector_name: str
     identify: Callable[[bytes], EventIdentity]
+
+    @cached_property
+    def rarities(self) -> NDArray[np.float64]:
+        """(n,): the share of normal vectors expected above the error of each."""
+        return self.detector.tail_probability(self.errors)
 
     def record(self, position: int) -> Record:
         """The record of a vector."""
@@ -74,7 +80,6 @@ class Scored:
         """All there is to know of one vector, but for its explanation."""
         record, event, detector = self.record(position), self.event(position), self.detector
         kept = tuple(v[:LONGEST_OBSERVED] if isinstance(v, str) else v for v in event.observed)
-        [rarity] = detector.tail_probability(self.errors[position : position + 1])
         return Detection(
             topic=record.topic,
             partition=record.partition,
@@ -84,7 +89,7 @@ class Scored:
             reconstruction_error=float(self.errors[position]),
             threshold=detector.threshold,
             false_alarm_rate=detector.false_alarm_rate,
-            tail_probability=float(rarity),
+            tail_probability=float(self.rarities[position]),
             features=(),
             bundle_id=self.bundle_id,
             detector_name=self.detector_name,
@@ -175,12 +180,13 @@ class Triage:
                 yield sighting_of(scored.detection(position), now_ms)
             return
         for positions in _grouped(scored, anomalous):
-            worst = scored.detection(positions[int(scored.errors[positions].argmax())])
-            first = scored.record(positions[0])
+            worst = positions[int(scored.errors[positions].argmax())]
+            sighting, first = sighting_of(scored.detection(worst), now_ms), positions[0]
+            uid = sighting.uid if first == worst else finding_uid(scored.detection(first))
             times = [self._near(scored.time_ms(position, now_ms)) for position in positions]
             yield replace(
-                sighting_of(worst, now_ms),
-                uid=finding_uid(replace(worst, partition=first.partition, offset=first.offset)),
+                sighting,
+                uid=uid,
                 vectors=len(positions),
                 first_seen_ms=min(times),
                 last_seen_ms=max(times),

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -227,8 +228,57 @@ def test_a_budget_that_is_none_is_refused_by_name(file: Path, line: str, sentenc
     assert f"settings {file}: {sentence}" in refusal(file)
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            "incidents.update_seconds = 10",
+            "incidents.update_seconds: expected a number greater than or equal to 30, got 10.",
+        ),
+        (
+            'incidents.group_by = "host"',
+            "incidents.group_by: expected 'entity' or 'none', got \"host\".",
+        ),
+        ("suppress = [{ entity = '10.0.0.1' }]", "suppress.reason: is required and missing."),
+        (
+            "suppress = [{ reason = 'known' }]",
+            "suppress: 'known' has no condition: give it an entity, a feature or labels.",
+        ),
+        (
+            "suppress = [{ reason = 'known', entity = '10.0.0.0/40' }]",
+            "suppress.entity: '10.0.0.0/40' is no address range: '40' is no prefix length.",
+        ),
+        (
+            "suppress = [{ reason = 'known', entity = '' }]",
+            "suppress.entity: is empty, which nothing matches.",
+        ),
+        (
+            "suppress = [{ reason = 'known', entity = 'a', expires = 'soon' }]",
+            "suppress.expires: expected a valid datetime",
+        ),
+    ],
+)
+def test_incidents_and_suppressions_that_cannot_be_are_refused_by_name(
+    file: Path, line: str, sentence: str
+) -> None:
+    file.write_text(f"{line}\n{FIXED}")
+    assert f"settings {file}: {sentence}" in refusal(file)
+
+
 def test_settings_that_differ_are_named(file: Path) -> None:
     flags = {"alerts_per_day": 20, "kafka": {"group_id": "other"}}
     old, new = load_settings(file).settings, load_settings(file, flags).settings
     assert changed_settings(old, new) == ["alerts_per_day", "kafka.group_id"]
     assert changed_settings(old, old) == []
+
+
+def test_suppressions_are_shown_as_they_can_be_written(file: Path) -> None:
+    rules = 'suppress = [{ reason = "known", expires = 2027-01-01T00:00:00, labels = { a = "b" } }]'
+    file.write_text(f"{rules}\n{FIXED}")
+    shown = tomllib.loads(show_settings(load_settings(file)))
+    [rule] = shown["suppress"]
+    assert rule == {
+        "reason": "known",
+        "expires": datetime(2027, 1, 1),
+        "labels": {"a": "b"},
+    }
