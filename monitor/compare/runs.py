@@ -18,8 +18,8 @@ from monitor.detect.detector import Detector
 from monitor.detect.fit import FitOptions, Progress, fit
 from monitor.train import training_facts
 
-SPEED_VECTORS = 32_768
-SPEED_PASSES = 7
+SPEED_VECTORS = 16_384
+SPEED_PASSES = 5
 CURVE_POINTS = 300
 
 

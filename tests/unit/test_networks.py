@@ -23,7 +23,7 @@ from monitor.detect.networks.vae import VariationalAutoencoder
 from monitor.errors import SettingsError
 from tests.support.detectors import HASTY, QUICK, SPEC, TRAINING, fit_small, normal_vectors
 
-BRIEF = replace(QUICK, min_steps=600, max_steps=600)
+BRIEF = replace(QUICK, min_steps=400, max_steps=400)
 PLANTED = {"bytes": 1e9, "packets": 1e6, "rate": 40.0, "encrypted": 9.0}
 
 
@@ -97,7 +97,7 @@ def test_latent_vectors_are_as_many_and_as_wide_as_the_network_makes_them(
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_seed_gives_the_same_network(name: str) -> None:
-    first, again = (fit_small(replace(HASTY, network=name)).detector for _ in range(2))
+    first, again = (fit_small(replace(HASTY, network=name), 400).detector for _ in range(2))
     state = first.model.state_dict()
     assert all(bool((v == state[k]).all()) for k, v in again.model.state_dict().items())
 
