@@ -32,11 +32,14 @@ class NetworkFacts(BaseModel):
         return self.model_dump(exclude={"name"})
 
 
-class DenseFacts(NetworkFacts):
+class _DenseShape(NetworkFacts):
+    hidden: _Widths
+
+
+class DenseFacts(_DenseShape):
     """A dense autoencoder."""
 
     name: Literal["dense"]
-    hidden: _Widths
 
 
 class SimpleFacts(NetworkFacts):
@@ -46,11 +49,10 @@ class SimpleFacts(NetworkFacts):
     hidden: _OneWidth
 
 
-class DenoisingFacts(NetworkFacts):
+class DenoisingFacts(_DenseShape):
     """A dense autoencoder that was trained to undo corruption."""
 
     name: Literal["denoising"]
-    hidden: _Widths
     swapped: float = Field(ge=0, le=1, description="Share of the inputs that training swapped.")
 
 

@@ -21,12 +21,15 @@ class DenoisingAutoencoder(DenseAutoencoder):
 
     Args:
         swapped: share of the inputs that are swapped.
+        dense: what else makes a dense autoencoder.
     """
 
     name = "denoising"
 
-    def __init__(self, inputs: int, hidden: Sequence[int], swapped: float = 0.15) -> None:
-        super().__init__(inputs, hidden)
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], swapped: float = 0.15, **dense: Any
+    ) -> None:
+        super().__init__(inputs, hidden, **dense)
         self.swapped = swapped
 
     def objective(self, player: int, z: Tensor, error: ReconstructionError) -> Tensor:
