@@ -1,7 +1,7 @@
 """Why a vector is anomalous: the features that carry its error, observed against expected."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,22 +43,25 @@ def explain(
     outside = _outside(detector, values, limits)
     terms = deviations + OUTSIDE * (1 - HALFWAY / (outside + HALFWAY))
     shares = terms / np.maximum(terms.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    alike = _alike(detector, values, expected) & (outside == 0)
-    order = np.argsort(-terms, axis=1, kind="stable")
+    terms[_alike(detector, values, expected) & (outside == 0)] = -1.0
+    order = np.argsort(-terms, axis=1, kind="stable")[:, :top]  # (n, top)
+    told = np.take_along_axis(terms, order, axis=1) >= 0
+    usual = cache(lambda column: _usual(detector, column, limits))
 
-    def named(row: int) -> Iterator[FeatureDeviation]:
-        for column in order[row].tolist():
-            if not alike[row, column]:
-                yield FeatureDeviation(
-                    detector.spec.names[column],
-                    observed[row][column],
-                    _natural(detector, column, float(expected[row, column])),
-                    float(shares[row, column]),
-                    _usual(detector, column, limits),
-                    bool(outside[row, column]),
-                )
+    def deviation(row: int, column: int) -> FeatureDeviation:
+        return FeatureDeviation(
+            detector.spec.names[column],
+            observed[row][column],
+            _natural(detector, column, float(expected[row, column])),
+            float(shares[row, column]),
+            usual(column),
+            bool(outside[row, column]),
+        )
 
-    return [tuple(islice(named(row), top)) for row in range(len(values))]
+    return [
+        tuple(deviation(row, column) for column in order[row, told[row]].tolist())
+        for row in range(len(values))
+    ]
 
 
 @torch.inference_mode()
