@@ -21,6 +21,10 @@ WORST_SHOWN = 12
 WORST_PER_LABEL = 3
 REASONS = 3
 LABELS_SHOWN = 40
+SAME_FILE = (
+    "This file has the name of the one that the bundle was trained on: rows that were trained on "
+    "look better than others will."
+)
 AS_EXPECTED = "nothing: every feature is as expected"
 
 
@@ -52,6 +56,8 @@ def _content(judged: Judged) -> Iterator[str]:
     yield tiles(_headline(figures))
     if evaluation.unsaid:
         yield note(f"What this cannot tell: {evaluation.unsaid}")
+    if judged.source.name == judged.manifest.training.source:
+        yield note(SAME_FILE)
     yield facts(_facts(judged))
     if evaluation.has_both:
         yield section(

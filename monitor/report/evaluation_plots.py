@@ -35,7 +35,7 @@ def roc(axes: "Axes", evaluation: Evaluation) -> None:
     axes.plot(max(own[0], lowest), own[1], "o", color=INK, label="threshold")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
     axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1.02))
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
 
 
 def precision_recall(axes: "Axes", evaluation: Evaluation) -> None:

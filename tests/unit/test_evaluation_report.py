@@ -126,6 +126,14 @@ def test_with_one_class_the_report_says_what_it_cannot_tell(
     assert f"What this cannot tell: {unsaid}" in text
 
 
+def test_the_report_warns_of_a_file_that_was_trained_on(judged: Judged, tmp_path: Path) -> None:
+    warning = "rows that were trained on look better than others will"
+    assert warning not in page_of(judged, tmp_path).text
+    source = tmp_path / judged.manifest.training.source
+    source.write_bytes(judged.source.read_bytes())
+    assert warning in page_of(replace(judged, source=source), tmp_path).text
+
+
 def test_one_row_is_enough_for_a_report(judged: Judged, tmp_path: Path) -> None:
     source = tmp_path / "one.csv"
     source.write_text("\n".join([HEADER, *normal_rows(1)]))
