@@ -47,22 +47,31 @@ def judged(bundle: Path, file: Path) -> Judged:
     return Judged(detector, manifest, file, evaluate(detector, file, "label", BENIGN))
 
 
+@pytest.fixture(scope="module")
+def report(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("reports") / "report.html"
+    write_evaluation_report(judged, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return read_page(report.read_text())
+
+
 def page_of(judged: Judged, folder: Path) -> Page:
     write_evaluation_report(judged, folder / "report.html")
     return read_page((folder / "report.html").read_text())
 
 
-def test_the_report_is_one_file_that_loads_nothing(judged: Judged, tmp_path: Path) -> None:
-    page = page_of(judged, tmp_path)
+def test_the_report_is_one_file_that_loads_nothing(report: Path, page: Page) -> None:
     assert page.loads_nothing
     assert page.tags.count("svg") == 5
-    assert (tmp_path / "report.html").stat().st_size < 2_000_000
+    assert report.stat().st_size < 2_000_000
 
 
-def test_the_report_shows_the_figures_that_the_command_prints(
-    judged: Judged, tmp_path: Path
-) -> None:
-    text = page_of(judged, tmp_path).text
+def test_the_report_shows_the_figures_that_the_command_prints(judged: Judged, page: Page) -> None:
+    text = page.text
     figures = judged.evaluation.figures()
     for name in ("auc_roc", "average_precision", "threshold"):
         assert f"{figures[name]:.4f}" in text, name
@@ -71,20 +80,14 @@ def test_the_report_shows_the_figures_that_the_command_prints(
     assert "stealth (100)" in text
 
 
-def test_the_report_explains_the_worst_misses_and_false_alarms(
-    judged: Judged, tmp_path: Path
-) -> None:
-    text = page_of(judged, tmp_path).text
-    misses, alarms = text.partition("Worst misses")[2].split("Worst false alarms")
+def test_the_report_explains_the_worst_misses_and_false_alarms(page: Page) -> None:
+    misses, alarms = page.text.partition("Worst misses")[2].split("Worst false alarms")
     assert "stealthnothing: every feature is as expected" in misses
     assert "normal" in alarms
     assert "expected about" in alarms
 
 
-def test_what_a_file_says_is_text_and_neither_markup_nor_mathematics(
-    judged: Judged, tmp_path: Path
-) -> None:
-    page = page_of(judged, tmp_path)
+def test_what_a_file_says_is_text_and_neither_markup_nor_mathematics(page: Page) -> None:
     assert "script" not in page.tags
     assert f"{HOSTILE} (300)" in page.text
 
@@ -126,9 +129,11 @@ def test_with_one_class_the_report_says_what_it_cannot_tell(
     assert f"What this cannot tell: {unsaid}" in text
 
 
-def test_the_report_warns_of_a_file_that_was_trained_on(judged: Judged, tmp_path: Path) -> None:
+def test_the_report_warns_of_a_file_that_was_trained_on(
+    judged: Judged, page: Page, tmp_path: Path
+) -> None:
     warning = "rows that were trained on look better than others will"
-    assert warning not in page_of(judged, tmp_path).text
+    assert warning not in page.text
     source = tmp_path / judged.manifest.training.source
     source.write_bytes(judged.source.read_bytes())
     assert warning in page_of(replace(judged, source=source), tmp_path).text
