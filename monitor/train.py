@@ -126,7 +126,7 @@ def read_normal(
     source = open_vectors(file, spec, label_column=label_column)
     labels: set[str] = set()
     rejected, first_reject = 0, None
-    normal = _Thinned(max(most_values // len(spec), 1))
+    normal = Thinned(max(most_values // len(spec), 1))
     for block in source:
         values = block.decoded.batch.values
         if block.labels is not None:
@@ -153,7 +153,7 @@ def read_normal(
     return TrainingData(vectors, vocabularies, rejected, assumption, first_reject, thinned_from)
 
 
-class _Thinned:
+class Thinned:
     """Vectors of a stream of unknown length, each as likely kept as any other.
 
     Whenever more than twice `least` are kept, each of them is dropped by the toss of a coin, and

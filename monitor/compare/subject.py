@@ -12,7 +12,7 @@ from monitor.detect.detector import Vocabulary
 from monitor.errors import DataError
 from monitor.features import FeatureSpec
 from monitor.ingest.files import open_vectors
-from monitor.train import TrainingData, read_normal
+from monitor.train import MOST_VALUES, Thinned, TrainingData, read_normal
 
 TEST_SHARE = 0.25
 
@@ -63,23 +63,26 @@ def read_subject(
 ) -> Subject:
     """Read the files to train on, and the test file or the attacks among the same rows.
 
+    Of very many rows a part by chance is kept, so that memory is bounded.
+
     Raises:
         DataError: a file or the label column cannot be used, or there is nothing to train on or to
             judge by.
     """
     wanted = frozenset(label.strip() for label in benign)
     data = _joined(spec, [read_normal(file, spec, label_column, wanted) for file in files])
-    values, attack = [np.empty((0, len(spec)), np.float32)], [np.empty(0, dtype=bool)]
+    kept = Thinned(MOST_VALUES // (len(spec) + 1))
+    kept.add(np.empty((0, len(spec) + 1), np.float32))
     for file in [test] if test else files if label_column else []:
         for rows, flags in _labelled(file, spec, data.vocabularies, label_column, wanted):
-            kept = np.full_like(flags, fill_value=True) if test else flags
-            values.append(rows[kept])
-            attack.append(flags[kept])
-    judged = np.concatenate(values)
+            flagged = np.column_stack((rows, flags)).astype(np.float32)
+            kept.add(flagged if test else flagged[flags])
+    vectors = kept.vectors()
+    judged, attack = vectors[:, :-1], vectors[:, -1] > 0
     if test and not len(judged):
         raise DataError(f"{test}: no row is a vector of the spec, so there is nothing to judge by.")
     source = ", ".join(file.name for file in files)
-    return Subject(spec, data, judged, np.concatenate(attack), source, test.name if test else None)
+    return Subject(spec, data, judged, attack, source, test.name if test else None)
 
 
 def recoded(
