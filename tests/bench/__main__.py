@@ -27,7 +27,9 @@ from tests.bench.bench import Bench
 from tests.bench.figures import Figure, machine
 from tests.support.kafka_server import KafkaMissingError, version
 
-BENCHMARKS = ("start", "idle", "pipeline", "memory", "latency", "detection", "explanation")
+BENCHMARKS = (
+    *("start", "idle", "pipeline", "memory", "latency", "floods", "detection", "explanation"),
+)
 RESULTS = Path("bench-results")
 WIDTH = 160
 
