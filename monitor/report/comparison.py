@@ -33,7 +33,7 @@ def write_comparison_report(comparison: Comparison, file: Path) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    title = f"{len(comparison.networks)} networks on {comparison.subject.source}"
+    title = f"Networks compared on {comparison.subject.source}"
     write_page(file, title, _content(comparison))
 
 
