@@ -21,9 +21,9 @@ independent and the baseline is right. So h is the logarithm of the stated inter
 a share for each of the two tests and, among entities, for each of them. No x exceeds h / 3: one
 burst, however large, is no new level, and a large rise is told after three windows.
 
-Baselines forget exponentially, over an hour's windows by default. They learn nothing of a rise while
-it may become an alarm, and stand still in one; an alarm that lasts `baseline_windows` is the new
-normal, and learning starts anew. Entities are held in a table of fixed size; the one unseen for
+Baselines forget exponentially, over an hour's windows by default. They learn nothing of a rise
+while it may become an alarm, and stand still in one; an alarm that lasts `baseline_windows` is the
+new normal, and learning starts anew. Entities are held in a table of fixed size; the one unseen for
 longest makes room.
 """
 

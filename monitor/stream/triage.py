@@ -138,9 +138,9 @@ class Triage:
 
     def step(self, scored: Scored, now_ms: int) -> tuple[list[Change[Detection]], list[str]]:
         """What a micro-batch changes, and the reason of each vector that was suppressed."""
-        self._stepped_ms = now_ms
         if not len(scored.errors):
             return self.tick(now_ms), []
+        self._stepped_ms = now_ms
         self._clock = self._clock.advance(_typical_time(scored, now_ms))
         anomalous, suppressed = self._suppress(scored, now_ms)
         sightings = [*self._seen(scored, anomalous, now_ms)]

@@ -202,14 +202,21 @@ def test_the_same_records_open_the_same_incident_again(detector: Detector) -> No
     assert len(set(uids)) == 1
 
 
-def test_an_incident_ends_though_the_topic_is_silent(detector: Detector) -> None:
+@pytest.mark.parametrize(
+    "ended",
+    [Pipeline.tick, lambda pipeline: walk(pipeline, batch_of(b"no vector"))],
+    ids=["silent", "all rejects"],
+)
+def test_an_incident_ends_though_no_vector_comes(
+    detector: Detector, ended: Callable[[Pipeline], Judged]
+) -> None:
     now_ms = [NOW_MS]
     pipeline = pipeline_of(detector, IncidentSettings(), now_ms=lambda: now_ms[0])
     [created] = walk(pipeline, batch_of(odd("a", "10.0.0.5"))).alerts
     now_ms[0] += 299_000
     assert told(pipeline.tick()) == []
     now_ms[0] += 1_000
-    judged = pipeline.tick()
+    judged = ended(pipeline)
     assert told(judged) == [("Close", "10.0.0.5", 1)]
     [closed] = judged.alerts
     assert closed.finding_info.uid == created.finding_info.uid
