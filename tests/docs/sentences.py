@@ -22,7 +22,12 @@ RETURNED = {
     ("bundle.py", "_mismatch"): "BundleError",
 }
 # Where pydantic's validators raise ValueError, and what becomes of it.
-VALIDATED = {"config.py": "SettingsError", "features.py": "SpecError"}
+VALIDATED = {
+    **dict.fromkeys(
+        ("config/__init__.py", "config/kafka.py", "config/detection.py"), "SettingsError"
+    ),
+    "features.py": "SpecError",
+}
 LEVELS = ("info", "warning", "error", "exception")
 
 

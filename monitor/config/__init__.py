@@ -1,0 +1,164 @@
+"""Settings: one typed tree, of which each room takes its own slice.
+
+`monitor.config_sources` reads it from a file, the environment and flags. Secrets come from a file
+or the environment, never from the TOML file, and are masked when shown.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    model_validator,
+)
+
+from monitor.config.common import ENV_NESTED, ENV_PREFIX, STRICT
+from monitor.config.detection import (
+    IncidentSettings,
+    RecalibrationSettings,
+    SpikeSettings,
+    Suppression,
+)
+from monitor.config.kafka import KafkaSettings
+
+__all__ = [
+    "ENV_NESTED",
+    "ENV_PREFIX",
+    "AlertSettings",
+    "BatchSettings",
+    "IncidentSettings",
+    "InputSettings",
+    "KafkaSettings",
+    "LogSettings",
+    "RecalibrationSettings",
+    "Settings",
+    "SpikeSettings",
+    "Suppression",
+    "TelemetrySettings",
+]
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(f"expected auto, cpu, cuda or cuda:N, got {name!r}")
+    return name
+
+
+class BatchSettings(BaseModel):
+    """A micro-batch ends at whichever of the two comes first."""
+
+    model_config = STRICT
+
+    max_vectors: int = Field(
+        default=4096, ge=1, le=1_000_000, description="Records in a micro-batch."
+    )
+    max_delay_ms: int = Field(
+        default=20, ge=0, le=60_000, description="Time a micro-batch waits to be filled."
+    )
+
+
+class InputSettings(BaseModel):
+    """What is accepted as a record."""
+
+    model_config = STRICT
+
+    max_record_bytes: int = Field(
+        default=1_048_576,
+        ge=1,
+        description="Larger values become dead letters (too_large), unread.",
+    )
+
+
+class AlertSettings(BaseModel):
+    """What an alert says."""
+
+    model_config = STRICT
+
+    top_features: int = Field(
+        default=5, ge=1, le=100, description="Features that an alert names, largest share first."
+    )
+
+
+class TelemetrySettings(BaseModel):
+    """Where /metrics, /healthz and /readyz are served."""
+
+    model_config = STRICT
+
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on. There is no password, so loopback unless a firewall "
+        "stands before it.",
+    )
+    port: int = Field(
+        default=9464, ge=0, le=65535, description="Port; 0 takes a free one and says which."
+    )
+
+
+class LogSettings(BaseModel):
+    """What is logged, on standard error."""
+
+    model_config = STRICT
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="From here up."
+    )
+    format: Literal["auto", "human", "json"] = Field(
+        default="auto", description="auto: human on a terminal, else JSON, a line an event."
+    )
+
+
+class Settings(BaseModel):
+    """Settings of the anomaly monitor."""
+
+    model_config = STRICT
+
+    bundle: Path = Field(description="Folder of the trained bundle.")
+    device: Annotated[str, AfterValidator(_device)] = Field(
+        default="auto",
+        description="Where to score: cpu, cuda, cuda:N, or auto (CUDA when there is one).",
+    )
+    false_alarm_rate: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of normal vectors that may exceed the threshold. Moves the threshold "
+        "without training again. Default: the bundle's own.",
+    )
+    alerts_per_day: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="The same budget in other words, instead of false_alarm_rate: normal vectors "
+        "that may exceed the threshold in a day of the traffic as this process measures it; of "
+        "several members of a group each has a budget of its own. The bundle's rate holds for the "
+        "first minute of traffic.",
+    )
+    spec: str | None = Field(
+        default=None,
+        description="Feature spec (file or preset:NAME) that the bundle must have been trained "
+        "for; another one is refused. Default: whatever the bundle's is.",
+    )
+    kafka: KafkaSettings
+    batch: BatchSettings = BatchSettings()
+    input: InputSettings = InputSettings()
+    alerts: AlertSettings = AlertSettings()
+    incidents: IncidentSettings = IncidentSettings()
+    spikes: SpikeSettings = SpikeSettings()
+    suppress: tuple[Suppression, ...] = Field(
+        default=(), description="What to count but not to tell of."
+    )
+    recalibration: RecalibrationSettings = RecalibrationSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.false_alarm_rate is not None and self.alerts_per_day is not None:
+            raise ValueError(
+                "false_alarm_rate and alerts_per_day are two words for one budget: keep one of them"
+            )
+        return self
