@@ -1,5 +1,6 @@
 """Latent vectors on disk are the detector's own, in every format."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def test_every_vector_has_its_row_its_error_and_its_latent_numbers(
 ) -> None:
     file = write_csv(tmp_path / "flows.csv", BAD, normal=300)
     output = tmp_path / f"latent{suffix}"
-    assert embed(detector, file, output) == Embedded(vectors=300, width=2, rejected=1)
+    width = detector.embed(np.empty((0, 5), np.float32)).shape[1]
+    assert embed(detector, file, output) == Embedded(300, width, rejected=1)
     [block] = open_vectors(file, detector.spec, detector.vocabularies)
     rows, errors, latent = read(output)
     np.testing.assert_array_equal(rows, block.decoded.batch.rows)
@@ -89,5 +91,5 @@ def test_the_command_says_what_it_wrote(bundle: Path, tmp_path: Path) -> None:
     output = tmp_path / "latent.csv"
     done = CliRunner().invoke(app, ["embed", str(bundle), str(file), "-o", str(output)])
     assert done.exit_code == 0
-    assert "row, error and 2 latent numbers of 20 vectors" in done.stderr
+    assert re.search(r"row, error and \d+ latent numbers of 20 vectors", done.stderr)
     assert "(dense); 1 rows are no vectors of the spec" in done.stderr
