@@ -21,7 +21,8 @@ from monitor.batch import Decoded, VectorBatch
 from monitor.errors import DataError
 from monitor.features import FeatureSpec
 from monitor.ingest.formats import JsonLines, open_source
-from monitor.ingest.json_codec import JsonCodec, find, scalar_text
+from monitor.ingest.json_codec import JsonCodec
+from monitor.ingest.json_document import find, scalar_text
 from monitor.ingest.table_reader import TableReader, refuse_label
 from monitor.ingest.vocabulary import CategoryCodes
 

@@ -9,37 +9,30 @@ and the types of a whole micro-batch are checked at once. Only a record that fai
 feature by feature, to say what is wrong with it.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
-import jiter
 import numpy as np
 import orjson
 
 from monitor.batch import Decoded, EventIdentity, Indices, Matrix, Origins, Reject, VectorBatch
 from monitor.features import Feature, FeatureSpec
 from monitor.ingest.identity import MAX_TEXT, IdentityReader, identity_text
+from monitor.ingest.json_document import (
+    RecordError,
+    excerpt,
+    find,
+    parse_document,
+    scalar_text,
+)
 from monitor.reasons import Reason
 
 DEFAULT_MAX_RECORD_BYTES = 1_048_576
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-_WHITE_SPACE = b" \t\r\n"
-_MISSING: Final = object()
-_EXCERPT = 60
-
-
-class RecordError(Exception):
-    """This record is no vector, for this reason."""
-
-    def __init__(self, reason: Reason, error: str) -> None:
-        super().__init__(error)
-        self.reason = reason
-        self.error = error
 
 
 class NotSelected(Exception):  # noqa: N818  # an outcome, not an error
@@ -90,7 +83,7 @@ class JsonCodec:
         read = _Rows()
         for row, value in enumerate(values):
             try:
-                document = self._parse(value)
+                document = parse_document(value, self._max_record_bytes)
                 read.features.append(self._features(document))
                 read.rows.append(row)
                 if self._read_origins:
@@ -131,23 +124,6 @@ class JsonCodec:
         texts = (identity_text(find(event, path)) for path in identity.entity_paths)
         time = find(event, identity.time_path) if identity.time_path else None
         return next(filter(None, texts), None), time
-
-    def _parse(self, value: bytes | None) -> Any:
-        """One value to a JSON document whose keys are unique."""
-        if value is None:
-            raise RecordError(Reason.TOMBSTONE, "the record has no value")
-        if len(value) > self._max_record_bytes:
-            raise RecordError(
-                Reason.TOO_LARGE,
-                f"{len(value)} bytes, more than the {self._max_record_bytes} allowed",
-            )
-        try:
-            document = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise _parse_error(value, error) from None
-        if isinstance(document, dict) and not _keys_surely_unique(value, document):
-            _check_keys(value)
-        return document
 
     def _features(self, document: Any) -> Sequence[Any]:
         """A document to its features in spec order, still of any JSON type."""
@@ -258,16 +234,6 @@ class JsonCodec:
         return np.fromiter(codes, np.float32, len(values))
 
 
-def find(event: Mapping[str, Any], path: str) -> Any:
-    """The value under a literal key or, failing that, along a dotted path; None where absent."""
-    value = event.get(path, _MISSING)
-    if value is not _MISSING:
-        return value
-    head, _, rest = path.partition(".")
-    inner = event.get(head) if rest else None
-    return find(inner, rest) if isinstance(inner, dict) else None
-
-
 def _numbers(rows: Sequence[Sequence[Any]], width: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Equally long rows of JSON numbers to a finite matrix that float32 can hold."""
     if not set(map(type, chain.from_iterable(rows))) <= {int, float}:
@@ -318,17 +284,6 @@ def _category(value: Any, name: str = "") -> str:
     return text
 
 
-def scalar_text(value: Any) -> str | None:
-    """A JSON scalar as text, whole numbers without a fraction; None for anything else."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if isinstance(value, (int, float)) else None
-
-
 _BOOLEANS = {True: 1.0, False: 0.0}
 
 
@@ -340,61 +295,3 @@ def _boolean(value: Any, name: str = "") -> float:
         raise RecordError(
             Reason.WRONG_TYPE, f"{name!r} is {excerpt(value)}, expected true or false"
         ) from None
-
-
-def _keys_surely_unique(value: bytes, document: dict[str, Any]) -> bool:
-    """True if no key can stand twice; False if that has to be looked at.
-
-    Without white space every key ends in `":`, so their number is at most the count of that pair;
-    a parser that kept fewer keys has dropped one, or objects are nested.
-    """
-    return value.translate(None, _WHITE_SPACE).count(b'":') == len(document)
-
-
-def _check_keys(value: bytes) -> None:
-    try:
-        jiter.from_json(value, catch_duplicate_keys=True)
-    except ValueError as error:
-        if "duplicate key" in str(error):
-            raise RecordError(Reason.DUPLICATE_KEY, str(error)) from None
-
-
-def _parse_error(value: bytes, error: ValueError) -> RecordError:
-    """Why the fast parser refused a value, in the words of the closed set."""
-    if not value.strip(_WHITE_SPACE):
-        return RecordError(Reason.EMPTY, "the value is empty")
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError as unicode_error:
-        return RecordError(Reason.NOT_UTF8, str(unicode_error))
-    return _unusable_number(text) or RecordError(Reason.MALFORMED_JSON, str(error))
-
-
-def _unusable_number(text: str) -> RecordError | None:
-    """What is wrong with a text that is JSON but for NaN, Infinity or a number no float holds."""
-    found: list[RecordError] = []
-
-    def constant(literal: str) -> float:
-        found.append(RecordError(Reason.NOT_FINITE, f"{literal} is not a finite number"))
-        return 0.0
-
-    def number(literal: str) -> float:
-        if math.isinf(parsed := float(literal)):
-            error = f"{literal[:_EXCERPT]} is infinite as a float"
-            found.append(RecordError(Reason.NOT_FINITE, error))
-        return parsed
-
-    try:
-        json.loads(text, parse_constant=constant, parse_float=number, parse_int=number)
-    except (ValueError, RecursionError):
-        return None
-    return found[0] if found else None
-
-
-def excerpt(value: Any) -> str:
-    """A short, single-line, JSON-like rendering of a value for an error text."""
-    try:
-        text = orjson.dumps(value).decode("utf-8", "replace")
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({type(value).__name__})"

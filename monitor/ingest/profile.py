@@ -14,7 +14,7 @@ from monitor.batch import Vector64
 from monitor.errors import DataError
 from monitor.ingest.cells import Fault, numbers, texts
 from monitor.ingest.formats import JsonLines, open_source
-from monitor.ingest.json_codec import scalar_text
+from monitor.ingest.json_document import scalar_text
 from monitor.ingest.tables import columns_hint
 
 MAX_DISTINCT = 2_048

@@ -13,7 +13,7 @@ from monitor.batch import Decoded, Indices, Reject, VectorBatch
 from monitor.errors import DataError
 from monitor.features import Feature, FeatureSpec
 from monitor.ingest.cells import Cells, Fault, booleans, categories, mask, numbers, texts
-from monitor.ingest.json_codec import excerpt as excerpt
+from monitor.ingest.json_document import excerpt as excerpt
 from monitor.ingest.tables import Malformed, RowBlock, Table
 from monitor.ingest.vocabulary import CategoryCodes
 from monitor.reasons import Reason
