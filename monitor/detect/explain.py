@@ -18,10 +18,10 @@ ALIKE_SHARE = 0.01
 NEGLIGIBLE = 1e-6
 """What float32 leaves of a zero."""
 
-OUTSIDE = 6.0
-"""What being far outside of the training values adds to a deviation, which is a logarithm of
-squared deviations. A corrupted value disturbs the reconstruction of others, within the limit of the
-network's inputs, by about this at most: the cause then comes before its effects."""
+OUTSIDE = 20.0
+"""What being far outside of the training values adds to a deviation, which is a logarithm. That a
+value was never seen is a fact of the vector, whereas a corrupted value also spoils the
+reconstruction of others; more than any of those, so that a cause comes before its effects."""
 
 HALFWAY = 0.1
 """Training ranges beyond the nearest training value at which half of `OUTSIDE` is reached."""
