@@ -112,14 +112,15 @@ class JsonCodec:
 
         The entity is the one that `monitor.contracts.alert.subjects` names first.
         """
+        if type(document) is not dict:
+            return None, None
         event = self._unwrap(document) if self.spec.unwrap else document
         try:
             entity, time = self._get_origin(event)
-            if type(entity) is str and entity:
-                return entity, time
-        except (KeyError, TypeError):
-            if not isinstance(event, dict):
-                return None, None
+        except KeyError:
+            entity = None
+        if type(entity) is str and entity:
+            return entity, time
         identity = self._identity
         texts = (identity_text(find(event, path)) for path in identity.entity_paths)
         time = find(event, identity.time_path) if identity.time_path else None

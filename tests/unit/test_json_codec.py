@@ -242,3 +242,59 @@ def test_an_empty_micro_batch_decodes_to_nothing() -> None:
     decoded = CODEC.decode([])
     assert decoded.batch.values.shape == (0, 4)
     assert decoded.batch.values.dtype == np.float32
+
+
+IDENTIFIED = FeatureSpec.parse(
+    {
+        "name": "flows",
+        "unwrap": ["flow"],
+        "identity": {
+            "event_time": "ts",
+            "source_address": "id.src",
+            "entities": {"sensor": "sensor"},
+            "destination_address": "dst",
+        },
+        "features": [{"name": "bytes", "kind": "numeric"}],
+    },
+    "flows",
+)
+
+
+def origins_of(*events: Any) -> list[tuple[str | None, Any]]:
+    """The entity and the time that decoding notes of each event that is a vector."""
+    codec = JsonCodec(IDENTIFIED, [()], read_origins=True)
+    origins = codec.decode([json.dumps(event).encode() for event in events]).batch.origins
+    assert origins is not None
+    assert len(set(origins.names)) == len(origins.names)
+    names = [*origins.names, None]  # -1 is the last
+    return [(names[code], time) for code, time in zip(origins.entities, origins.times, strict=True)]
+
+
+def test_decoding_notes_who_and_when_each_vector_was() -> None:
+    found = origins_of(
+        {"bytes": 1, "id.src": "10.0.0.1", "ts": 1.5},
+        {"bytes": 1, "id": {"src": "10.0.0.2"}, "ts": "2026-01-01"},
+        {"flow": {"bytes": 1, "id.src": "10.0.0.1", "ts": 2}},
+        {"bytes": 1, "id.src": "", "sensor": "edge", "dst": "10.0.0.9"},
+        {"bytes": 1, "id.src": None, "dst": 7, "ts": None},
+        {"bytes": 1, "id.src": {"a": 1}},
+        [1],
+    )
+    assert found == [
+        ("10.0.0.1", 1.5),
+        ("10.0.0.2", "2026-01-01"),
+        ("10.0.0.1", 2),
+        ("edge", None),
+        ("7", None),
+        (None, None),
+        (None, None),
+    ]
+
+
+def test_what_is_noted_belongs_to_its_vector_though_others_are_refused() -> None:
+    events = [
+        {"bytes": "many" if n % 3 == 1 else n, "id.src": f"10.0.0.{n % 4}", "ts": n}
+        for n in range(40)
+    ]
+    kept = [n for n in range(40) if n % 3 != 1]
+    assert origins_of(*events) == [(f"10.0.0.{n % 4}", n) for n in kept]
