@@ -14,6 +14,13 @@ from monitor.reasons import Reason
 SPEC = FeatureSpec.parse(
     {
         "name": "t",
+        "unwrap": ["wrapped"],
+        "identity": {
+            "event_time": "c",
+            "source_address": "src",
+            "entities": {"sensor": "deep.src"},
+            "destination_address": "dst",
+        },
         "features": [
             {"name": "n", "kind": "numeric"},
             {"name": "deep.n", "kind": "numeric", "default": -1},
@@ -23,7 +30,8 @@ SPEC = FeatureSpec.parse(
     },
     "t",
 )
-CODEC = JsonCodec(SPEC, [(), (), ("x", "y"), ()])
+CODEC = JsonCodec(SPEC, [(), (), ("x", "y"), ()], read_origins=True)
+FIELDS = ["n", "deep", "deep.n", "c", "b", "n ", "src", "dst", "wrapped"]
 scalars = (
     st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=8)
 )
@@ -32,7 +40,9 @@ documents = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=5)
         | st.dictionaries(
-            st.sampled_from(["n", "deep", "deep.n", "c", "b", "n "]), inner, max_size=5
+            st.sampled_from(FIELDS),
+            inner,
+            max_size=5,
         )
     ),
     max_leaves=12,
@@ -54,6 +64,8 @@ def test_every_record_is_a_vector_or_a_reject(values: list[bytes | None]) -> Non
     assert rows == list(range(len(values)))
     assert np.isfinite(decoded.batch.values).all()
     assert all(reject.reason in Reason and reject.error for reject in decoded.rejects)
+    assert decoded.batch.origins is not None
+    assert len(decoded.batch.origins.entities) == len(decoded.batch.origins.times)
 
 
 @given(st.lists(records, min_size=1, max_size=20))
@@ -87,3 +99,24 @@ def test_what_decodes_can_be_identified(rows: list[Any]) -> None:
         assert CODEC.identify(json.dumps(row).encode()).observed == tuple(
             json.loads(json.dumps(row))
         )
+
+
+names = st.none() | st.sampled_from(["", "10.0.0.1", "2001:DB8::1", "host"]) | scalars
+
+
+@given(st.lists(st.tuples(vectors, names, names, names, scalars), min_size=1, max_size=10))
+@settings(max_examples=200, deadline=None)
+def test_whom_decoding_notes_is_whom_the_event_names_first(rows: list[Any]) -> None:
+    events = [
+        {"n": n, "deep.n": m, "c": c, "b": b, "src": src, "deep": {"src": deep}, "dst": dst}
+        for (n, m, c, b), src, deep, dst, _ in rows
+    ]
+    values = [json.dumps(event).encode() for event in events]
+    decoded = CODEC.decode(values)
+    origins = decoded.batch.origins
+    assert origins is not None
+    for row, code in zip(decoded.batch.rows.tolist(), origins.entities.tolist(), strict=True):
+        noted = origins.names[code] if code >= 0 else None
+        event = CODEC.identify(values[row])
+        candidates = (event.source_address, *event.entities.values(), event.destination_address)
+        assert noted == next((name for name in candidates if name), None)
