@@ -20,10 +20,10 @@ def message(facts: AnomalyFacts, activity: Activity) -> str:
     """Why, in one line: what the incident has come to, then what is odd in its worst vector."""
     incident = facts.incident
     parts = [_sentence_of(incident.spike)] if incident.spike else []
-    if incident.vectors > 1 or activity is Activity.CLOSE:
+    if incident.vectors > 1 or (incident.vectors and activity is Activity.CLOSE):
         many = f"{incident.vectors:,} anomalous vector{'s' if incident.vectors != 1 else ''}"
         parts.append(f"{many} in {duration(incident.span_ms)}" if incident.span_ms else many)
-    if activity is Activity.CLOSE:
+    if activity is Activity.CLOSE and parts:
         parts[0] = f"over: {parts[0]}"
     return clean("; ".join([*parts, _reasons(facts)]), MAX_LINE)
 

@@ -22,9 +22,10 @@ a share for each of the two tests and, among entities, for each of them. No x ex
 burst, however large, is no new level, and a large rise is told after three windows.
 
 Baselines forget exponentially, over an hour's windows by default. They learn nothing of a rise
-while it may become an alarm, and stand still in one; an alarm that lasts `baseline_windows` is the
-new normal, and learning starts anew. Entities are held in a table of fixed size; the one unseen for
-longest makes room.
+while it may become an alarm, and stand still in one. Six windows as usual end an alarm; one that
+lasts `baseline_windows` is the new normal, and learning starts anew. A rise that takes longer than
+that to show is drift and no jump: its CUSUM starts again from 0, as all do after so long a silence.
+Entities are held in a table of fixed size; the one unseen for longest makes room.
 """
 
 from collections import OrderedDict
@@ -42,7 +43,7 @@ Measure = Literal["anomaly ratio", "mean error"]
 MEASURES: tuple[Measure, Measure] = ("anomaly ratio", "mean error")
 RATIO_SOUGHT = 3.0
 MAX_DEVIATIONS, REFERENCE_DEVIATIONS = 6.0, 2.0
-FASTEST_ALARM_WINDOWS = 3
+FASTEST_ALARM_WINDOWS, SLOWEST_END_WINDOWS = 3, 6
 STREAM = 0
 """The slot of the stream as a whole."""
 
@@ -56,6 +57,7 @@ number, mean errors, and their squares."""
 _ROW = np.dtype(
     [
         ("window", np.int64),  # the one being filled
+        ("before", np.int64),  # the one that ended before it
         ("counts", np.float64, 3),  # in it: vectors, anomalous ones, sum of errors
         ("past", np.float64, 7),  # fading sums over windows: see _PAST
         ("held", np.float64, 7),  # the same of the latest windows, while a CUSUM is up
@@ -183,13 +185,16 @@ class Spikes:
         """End the windows of some of the slots: their increments, alarms and baselines."""
         entities, slots = len(self._slots) if slots[0] != STREAM else 1, slots[ended]
         rows = self._table[slots]
+        self._expire(rows, clock)
         height = self._stream_height + float(np.log(entities))
         largest = height / FASTEST_ALARM_WINDOWS * (1 + 1e-9)  # so that three of them reach it
         increments = np.minimum(_increments(rows), largest)
+        in_alarm = (rows["alarmed"] > 0)[:, None]
+        down = in_alarm & (increments <= 0)
+        increments[down] = np.minimum(increments, -height / SLOWEST_END_WINDOWS)[down]
         warm = rows["past"][:, WINDOWS] >= _faded(self._options.warm_up_windows, self._memory)
         rows["cusum"] = np.clip(rows["cusum"] + increments * warm[:, None], 0, height)
         self._run(rows, clock)
-        in_alarm = (rows["alarmed"] > 0)[:, None]
         up = (rows["cusum"] >= height) | (in_alarm & (rows["cusum"] > 0))
         alarm = up.any(axis=1)
         rows["alarmed"] = np.where(alarm, rows["alarmed"] + 1, 0)
@@ -198,7 +203,7 @@ class Spikes:
             for n in np.flatnonzero(alarm)
         ]
         _learn(rows, alarm, self._memory)
-        rows["counts"] = 0
+        rows["counts"], rows["before"] = 0, rows["window"]
         rows[rows["alarmed"] >= self._options.baseline_windows] = np.zeros((), _ROW)
         self._table[slots] = rows
         return rises
@@ -207,10 +212,24 @@ class Spikes:
     def _memory(self) -> float:
         return float(np.exp(-1 / self._options.baseline_windows))
 
+    def _expire(self, rows: Any, clock: StreamClock) -> None:
+        """Begin anew what has risen for too long without an alarm, and all after a long silence."""
+        longest = self._options.baseline_windows
+        silent = rows["window"] - rows["before"] > longest
+        age_ms = self._began_ms(rows, clock)[:, None] - rows["since_ms"]
+        slow = (age_ms > longest * self._window_ms) & (rows["alarmed"] == 0)[:, None]
+        rows["cusum"] = np.where(slow | silent[:, None], 0, rows["cusum"])
+        rows["run"] = np.where((rows["cusum"] > 0)[:, :, None], rows["run"], 0)
+        rows["alarmed"] = np.where(silent, 0, rows["alarmed"])
+
+    def _began_ms(self, rows: Any, clock: StreamClock) -> Slots:
+        """When the ended windows of m rows began, milliseconds since 1970."""
+        began_ms: Slots = (clock.time_ms or 0) - clock.elapsed_ms + rows["window"] * self._window_ms
+        return began_ms
+
     def _run(self, rows: Any, clock: StreamClock) -> None:
         """Sum up what was observed since each CUSUM left 0, which is where the change began."""
-        rising = rows["cusum"] > 0
-        began_ms = (clock.time_ms or 0) - clock.elapsed_ms + rows["window"] * self._window_ms
+        rising, began_ms = rows["cusum"] > 0, self._began_ms(rows, clock)
         begins = rising & (rows["run"][:, :, 1] == 0)
         rows["since_ms"] = np.where(begins, began_ms[:, None], rows["since_ms"])
         vectors, hits, errors = rows["counts"].T
