@@ -119,6 +119,11 @@ def load_manifest(folder: Path) -> Manifest:
             f"bundle {folder}: has format version {found}, this release reads up to "
             f"{BUNDLE_FORMAT_VERSION}; upgrade the monitor or train again."
         )
+    if isinstance(found, int) and found < BUNDLE_FORMAT_VERSION:
+        raise BundleError(
+            f"bundle {folder}: has format version {found}, which this release no longer reads "
+            f"(it reads {BUNDLE_FORMAT_VERSION}); train again."
+        )
     try:
         manifest = Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
@@ -203,6 +208,7 @@ def _describe(detector: Detector, training: TrainingFacts, weights_sha256: str) 
             tail_share=calibration.tail.share,
             tail_shape=calibration.tail.shape,
             tail_scale=calibration.tail.scale,
+            tail_fit_p_value=calibration.tail.fit_p_value,
         ),
         training=training,
         libraries={name: version(name) for name in LIBRARIES},
@@ -237,7 +243,13 @@ def _assemble(
     if errors is None or errors.ndim != 1 or errors.dtype != torch.float32 or not len(errors):
         raise BundleError(f"bundle {folder}: {WEIGHTS}: {CALIBRATION_ERRORS!r} is missing.")
     model.load_state_dict(tensors)
-    tail = Tail(facts.tail_start, facts.tail_share, facts.tail_shape, facts.tail_scale)
+    tail = Tail(
+        facts.tail_start,
+        facts.tail_share,
+        facts.tail_shape,
+        facts.tail_scale,
+        facts.tail_fit_p_value,
+    )
     return Detector(
         manifest.spec,
         [manifest.vocabularies.get(name, ()) for name in manifest.spec.names],

@@ -94,6 +94,7 @@ def training_facts(
         assumption=data.assumption,
         vectors=fitted.trained_vectors,
         vectors_held_back=len(fitted.held_back),
+        left_out=fitted.left_out,
         rejected=data.rejected,
         seed=seed,
         epochs=fitted.history.epochs,

@@ -38,6 +38,7 @@ def threshold(
     from monitor.bundle import load, move_budget
     from monitor.cli.options import new_rate, warn
     from monitor.detect.budget import shortage
+    from monitor.detect.calibration import poor_fit
     from monitor.detect.tradeoff import tail_curve, trade_off
     from monitor.traffic import score_traffic
 
@@ -58,6 +59,8 @@ def threshold(
             markup=False,
             soft_wrap=True,
         )
+    if reason := poor_fit(detector.calibration):
+        warn(console, reason)
     if reason := shortage(detector.calibration, detector.false_alarm_rate):
         warn(console, f"{reason}.")
     choices = trade_off(detector, vectors_per_second, errors)

@@ -6,6 +6,9 @@ from typing import Annotated
 import typer
 
 from monitor.cli.options import BenignLabels, FalseAlarmRate, LabelColumn, split_list
+from monitor.errors import SettingsError
+
+MAX_CONTAMINATION = 0.4
 
 
 def train(
@@ -23,6 +26,10 @@ def train(
     hidden: Annotated[
         str, typer.Option(help="Encoder widths, e.g. 64,32,8. Default: from the data.")
     ] = "",
+    contamination: Annotated[
+        float,
+        typer.Option(help="Share of the rows, up to 0.4, feared to be attacks; left out."),
+    ] = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a bundle on normal traffic."""
@@ -31,6 +38,7 @@ def train(
     from monitor.bundle import resolve_device
     from monitor.cli.options import check_rate, parse_widths, training_progress, warn
     from monitor.detect.budget import shortage
+    from monitor.detect.calibration import poor_fit
     from monitor.detect.fit import FitOptions
     from monitor.detect.networks import network_class
     from monitor.features import FeatureSpec
@@ -58,6 +66,7 @@ def train(
         hidden=parse_widths(hidden),
         device=str(resolve_device(device)),
         network=network_class(network).name,
+        contamination=_check_contamination(contamination),
     )
     with training_progress(console) as progress:
         trained = run_training(
@@ -73,6 +82,8 @@ def train(
     report = output / "report.html"
     write_training_report(trained, report)
     facts = trained.manifest
+    if reason := poor_fit(trained.fitted.detector.calibration):
+        warn(console, reason)
     if reason := shortage(trained.fitted.detector.calibration, options.false_alarm_rate):
         warn(console, f"{reason}; give more data, or a larger --false-alarm-rate.")
     console.print(
@@ -82,3 +93,12 @@ def train(
         markup=False,
         soft_wrap=True,
     )
+
+
+def _check_contamination(share: float) -> float:
+    if not 0 <= share <= MAX_CONTAMINATION:
+        raise SettingsError(
+            f"--contamination {share:g}: expected a share between 0 and {MAX_CONTAMINATION:g}; "
+            "where more of the rows are attacks, label them and name the benign ones."
+        )
+    return share

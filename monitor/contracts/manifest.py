@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from monitor.features import FeatureSpec
 
-BUNDLE_FORMAT_VERSION = 1
+BUNDLE_FORMAT_VERSION = 2
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -34,10 +34,11 @@ class NetworkFacts(BaseModel):
 
 class _DenseShape(NetworkFacts):
     hidden: _Widths
+    members: int = Field(ge=1, le=100, description="Networks side by side.")
 
 
 class DenseFacts(_DenseShape):
-    """A dense autoencoder."""
+    """Dense autoencoders."""
 
     name: Literal["dense"]
 
@@ -50,7 +51,7 @@ class SimpleFacts(NetworkFacts):
 
 
 class DenoisingFacts(_DenseShape):
-    """A dense autoencoder that was trained to undo corruption."""
+    """Dense autoencoders that were trained to undo corruption."""
 
     name: Literal["denoising"]
     swapped: float = Field(ge=0, le=1, description="Share of the inputs that training swapped.")
@@ -120,6 +121,9 @@ class CalibrationFacts(BaseModel):
     tail_share: float = Field(gt=0, le=1)
     tail_shape: float
     tail_scale: float = Field(gt=0)
+    tail_fit_p_value: float = Field(
+        ge=0, le=1, description="How likely the peaks would fit this badly, were the tail true."
+    )
 
 
 class TrainingFacts(BaseModel):
@@ -132,6 +136,9 @@ class TrainingFacts(BaseModel):
     assumption: str = Field(description="Why the rows count as normal.")
     vectors: int = Field(ge=1, description="Vectors the network was fitted on.")
     vectors_held_back: int = Field(ge=1)
+    left_out: int = Field(
+        default=0, ge=0, description="Vectors left out as feared attacks (--contamination)."
+    )
     rejected: int = Field(ge=0, description="Rows that were no vectors of the spec.")
     seed: int
     epochs: int
@@ -144,7 +151,7 @@ class Manifest(BaseModel):
 
     model_config = _STRICT
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     bundle_id: str = Field(
         pattern=r"^[0-9a-f]{16}$",
         description="From everything else in here, the weights by their hash.",

@@ -16,6 +16,7 @@ from monitor.detect.budget import with_odds
 from monitor.detect.calibration import Calibration
 from monitor.detect.networks import Network
 from monitor.detect.preprocess import Preprocessor
+from monitor.detect.surprise import Surprise
 from monitor.features import FeatureSpec
 
 INPUT_LIMIT = 3.0
@@ -51,16 +52,12 @@ class Scores:
 
 
 class ReconstructionModel(nn.Module):
-    """Preprocessor and network, giving each feature's share of the reconstruction error.
+    """Preprocessor and network, and how the errors of features become the error of a vector.
 
-    The error of a vector is the mean over its features of log(1 + e / s), where e is the feature's
-    squared reconstruction error (summed over its one-hot inputs) and s its usual size in normal
-    traffic. This is the negative log-likelihood of a Cauchy residual up to constants (the
-    Lorentzian loss; Black & Rangarajan, IJCV 1996): a vector that is a little wrong everywhere
-    outweighs one that is very wrong in a single heavy-tailed feature, as attacks outweigh bursts.
+    A feature's squared reconstruction error (summed over its one-hot inputs, averaged over the
+    network's members) is judged by how seldom training vectors have it: `monitor.detect.surprise`.
     """
 
-    error_scale: Tensor
     membership: Tensor
 
     def __init__(self, preprocessor: Preprocessor, network: Network) -> None:
@@ -70,51 +67,49 @@ class ReconstructionModel(nn.Module):
         membership = torch.zeros(preprocessor.inputs, preprocessor.features)
         membership[torch.arange(preprocessor.inputs), preprocessor.source] = 1.0
         self.register_buffer("membership", membership, persistent=False)
-        judged = preprocessor.features + network.penalties
-        self.register_buffer("error_scale", torch.ones(judged))
+        self.surprise = Surprise(preprocessor.features + network.penalties)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(n, f) float32 vectors to (n,) reconstruction errors, in nats."""
+        surprises: Tensor = self.surprise(self.squared_errors(values))  # (n, f + p)
+        return surprises.mean(dim=1)
 
     def squared_errors(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, f + p): squared errors of features, then penalties."""
         z = self.preprocessor(values)  # (n, f) -> (n, d)
         inputs = limited(z)
         reconstruction = self.network(inputs)
-        squared = self.by_feature(reconstruction, z)
+        squared = mean_of_members(self.by_feature(reconstruction, z))
         if not self.network.penalties:
             return squared
         return torch.cat((squared, self.network.penalise(inputs, reconstruction)), dim=1)
 
     def by_feature(self, reconstruction: Tensor, z: Tensor) -> Tensor:
-        """(n, d) reconstruction and target to (n, f) squared errors of their features."""
-        squared = (reconstruction - z).square()
-        return torch.mm(squared, self.membership)  # (n, d) -> (n, f)
-
-    def reconstruction_errors(self, reconstruction: Tensor, z: Tensor) -> Tensor:
-        """(n, d) reconstruction and target to (n,) errors without penalties, for training."""
-        scale = self.error_scale[: self.preprocessor.features]
-        return torch.log1p(self.by_feature(reconstruction, z) / scale).mean(dim=1)
-
-    def feature_errors(self, values: Tensor) -> Tensor:
-        """(n, f) float32 vectors to the (n, f + p) terms whose mean is the reconstruction error."""
-        return torch.log1p(self.squared_errors(values) / self.error_scale)
+        """([m,] n, d) reconstruction and (n, d) target to ([m,] n, f) squared errors."""
+        squared: Tensor = (reconstruction - z).square() @ self.membership
+        return squared
 
     def deviations(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, f): how far each feature is off, for explanations."""
-        deviations = torch.log1p(
-            self.squared_errors(values) / (self.error_scale + EXPLANATION_FLOOR)
-        )
+        squared = self.squared_errors(values)
+        telling = squared / (squared + EXPLANATION_FLOOR)
+        deviations: Tensor = self.surprise(squared) * telling
         return deviations[:, : self.preprocessor.features]
-
-    def forward(self, values: Tensor) -> Tensor:
-        """(n, f) float32 vectors to (n,) reconstruction errors."""
-        return self.feature_errors(values).mean(dim=1)
 
     def expected(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, f) reconstructed ones, in natural units."""
-        return self.preprocessor.natural(self.network(limited(self.preprocessor(values))))
+        return self.preprocessor.natural(
+            mean_of_members(self.network(limited(self.preprocessor(values))))
+        )
 
     def embed(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, k) latent ones."""
         return self.network.encode(limited(self.preprocessor(values)))
+
+
+def mean_of_members(results: Tensor) -> Tensor:
+    """([m,] n, ...) results of a network's m members, or of a single one, to (n, ...)."""
+    return results.mean(dim=0) if results.ndim == 3 else results
 
 
 def limited(z: Tensor) -> Tensor:

@@ -1,19 +1,21 @@
 """Fitting: normal vectors in, a calibrated detector out.
 
-The network is trained with the very error it will be judged by, so that training and scoring agree
-on what matters. Part of the vectors is held back: it decides when to stop, and it calibrates the
-threshold. Choosing among a few dozen epochs by a mean hardly biases the tail, and one larger
-held-back part pins the tail better than two small ones.
+The network learns to make a robust error small: the mean over the features of log(1 + e / s), e
+being a squared error, which is the negative log-likelihood of a Cauchy residual up to constants
+(the Lorentzian loss; Black & Rangarajan, IJCV 1996). Then the training vectors show how large each
+feature's error usually is. Part of the vectors is held back: it decides when to stop, and it
+calibrates the threshold. Choosing among a few dozen epochs by a mean hardly biases the tail, and
+one larger held-back part pins the tail better than two small ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from monitor.batch import Matrix
@@ -33,13 +35,13 @@ from monitor.features import FeatureSpec
 MIN_VECTORS = 4 * MIN_CALIBRATION_VECTORS
 MAX_CATEGORIES = 256
 WORTH_SHARING_FEATURES = 500
-MAX_TRANSFORM_VECTORS = 200_000
+COARSE_HIDDEN = (2,)
+COARSE_STEPS = 300
+MAX_FIT_VECTORS = 200_000
 """Quantiles hardly gain from more, and their sorting takes several times the vectors' memory."""
-TRAINING_FLOOR = 3.0
-SCORING_FLOOR = 0.1
-"""Squared errors, in squared deviations. In training, larger ones are damped: the few wild values
-of heavy-tailed traffic do not decide the weights. In scoring, smaller ones are noise: a feature
-that is always reconstructed well does not cry wolf over a trifle."""
+DAMPING = 1.0
+"""Squared deviations from which an error is damped in training: the few wild values of heavy-tailed
+traffic do not decide the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class FitOptions:
         network: its name in `NETWORKS`.
         hidden: encoder widths down to the bottleneck; None derives them from the inputs.
         held_back: share of the vectors that is not trained on.
-        patience: evaluations without improvement before training stops.
+        contamination: share of the vectors that is feared to be attacks; so many are left out.
     """
 
     seed: int = 0
@@ -59,12 +61,13 @@ class FitOptions:
     held_back: float = 0.25
     batch_size: int = 256
     learning_rate: float = 2e-3
-    min_steps: int = 3_000
-    max_steps: int = 6_000
+    min_steps: int = 2_000
+    max_steps: int = 5_000
     max_epochs: int = 60
     patience: int = 15
     device: str = "cpu"
     network: str = "dense"
+    contamination: float = 0.0
 
 
 @dataclass(slots=True)
@@ -87,12 +90,14 @@ class Fitted:
 
     Attributes:
         held_back: (k, f) the vectors that calibrated it.
+        left_out: how many vectors `contamination` cost.
     """
 
     detector: Detector
     history: History
     trained_vectors: int
     held_back: Matrix
+    left_out: int = 0
 
 
 Progress = Callable[[int, int, float], None]
@@ -118,6 +123,9 @@ def fit(
             f"training needs at least {MIN_VECTORS} normal vectors, there are {len(values)}: "
             "give more data."
         )
+    given = len(values)
+    if options.contamination:
+        values = _trimmed(spec, values, vocabularies, options)
     values = np.random.default_rng(options.seed).permutation(values)  # the one copy of them
     vocabularies = _keep_frequent(spec, values, vocabularies)
     held_back_count = max(round(len(values) * options.held_back), MIN_CALIBRATION_VECTORS)
@@ -128,11 +136,39 @@ def fit(
         history = _train(
             model, torch.from_numpy(training), torch.from_numpy(held_back), options, progress
         )
-    errors = _calibrate_scale(model, training, held_back)
+    device = model.membership.device
+    usual = _errors(model.squared_errors, training[:MAX_FIT_VECTORS], device)
+    model.surprise.fit(usual, model.preprocessor.features)
+    errors = _errors(model, held_back, device).cpu().numpy()
     detector = Detector(
         spec, vocabularies, model, Calibration.fit(errors), options.false_alarm_rate, options.device
     )
-    return Fitted(detector, history, len(training), held_back.copy())  # lets go of the others
+    # A copy of the held-back ones lets go of the others.
+    return Fitted(detector, history, len(training), held_back.copy(), given - len(values))
+
+
+def _trimmed(
+    spec: FeatureSpec, values: Matrix, vocabularies: Sequence[Vocabulary], options: FitOptions
+) -> Matrix:
+    """(n, f) vectors without those that a first, coarse network reconstructs worst.
+
+    Two latent units have room for what most vectors have in common and for nothing else (trimmed
+    loss: Shen & Sanghavi, "Learning with Bad Training Data via Iterative Trimmed Loss
+    Minimization", ICML 2019; the coarse network in place of their iterations).
+    """
+    coarse = replace(
+        options,
+        contamination=0.0,
+        network="dense",
+        hidden=COARSE_HIDDEN,
+        min_steps=COARSE_STEPS,
+        max_steps=COARSE_STEPS,
+    )
+    detector = fit(spec, values, vocabularies, coarse).detector
+    recoded = _recode(values.copy(), vocabularies, detector.vocabularies)
+    errors = _errors(partial(_robust_errors_of, detector.model), recoded, detector.device)
+    kept = len(values) - round(len(values) * options.contamination)
+    return values[np.sort(np.argsort(errors.cpu().numpy(), kind="stable")[:kept])]
 
 
 @contextmanager
@@ -156,12 +192,10 @@ def _build(
     options: FitOptions,
 ) -> ReconstructionModel:
     preprocessor = Preprocessor(spec, [len(words) for words in vocabularies])
-    preprocessor.fit(training[:MAX_TRANSFORM_VECTORS])  # they are in random order
+    preprocessor.fit(training[:MAX_FIT_VECTORS])  # they are in random order
     chunks = _Inputs(preprocessor.to(options.device), torch.from_numpy(training))
     network = network_class(options.network).design(preprocessor.inputs, chunks, options.hidden)
-    model = ReconstructionModel(preprocessor, network)
-    model.error_scale.fill_(TRAINING_FLOOR)
-    return model
+    return ReconstructionModel(preprocessor, network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +220,7 @@ def _train(
     progress: Progress,
 ) -> History:
     """Let the players lower their objectives in turn; leaves the model at its best epoch."""
-    device = model.error_scale.device
+    device = model.membership.device
     training, held_back = training.to(device), held_back.to(device)
     steps_per_epoch = -(-len(training) // options.batch_size)
     steps = min(max(options.max_epochs * steps_per_epoch, options.min_steps), options.max_steps)
@@ -237,11 +271,16 @@ def _step(model: ReconstructionModel, players: Sequence[_Player], batch: Tensor)
     losses = []
     for number, player in enumerate(players):
         loss = model.network.objective(
-            number, limited(z), lambda found: model.reconstruction_errors(found, z)
+            number, limited(z), lambda found: _robust_errors(model, found, z)
         )
         player.descend(loss)
         losses.append(loss.detach())
     return losses[0]
+
+
+def _robust_errors(model: ReconstructionModel, reconstruction: Tensor, z: Tensor) -> Tensor:
+    """([m,] n, d) reconstruction and (n, d) target to ([m,] n) errors, without penalties."""
+    return torch.log1p(model.by_feature(reconstruction, z) / DAMPING).mean(dim=-1)
 
 
 def _batches(vectors: Tensor, size: int, count: int) -> Any:
@@ -265,35 +304,25 @@ def _evaluate(
         history.best = {k: v.detach().clone() for k, v in model.network.state_dict().items()}
 
 
-@torch.no_grad()
 def _mean_error(model: ReconstructionModel, vectors: Tensor) -> float:
     """Of (n, f) vectors, without penalties: their scale is not known yet."""
-    errors = []
-    for part in torch.split(vectors, SCORING_CHUNK):
-        z = model.preprocessor(part)
-        errors.append(model.reconstruction_errors(model.network(limited(z)), z))
-    return float(torch.cat(errors).mean())
+    parts = torch.split(vectors, SCORING_CHUNK)
+    return sum(float(_robust_errors_of(model, part).sum()) for part in parts) / len(vectors)
+
+
+@torch.no_grad()
+def _robust_errors_of(model: ReconstructionModel, vectors: Tensor) -> Tensor:
+    """(n, f) vectors to their (n,) robust errors, the mean of the members'."""
+    z = model.preprocessor(vectors)
+    errors = _robust_errors(model, model.network(limited(z)), z)
+    return errors if errors.ndim == 1 else errors.mean(dim=0)
 
 
 @torch.inference_mode()
-def _calibrate_scale(
-    model: ReconstructionModel, training: Matrix, held_back: Matrix
-) -> NDArray[np.float32]:
-    """Set each feature's usual error from training vectors; returns the held-back errors, (k,)."""
-    device = model.error_scale.device
-    total = torch.zeros_like(model.error_scale, dtype=torch.float64)
-    for part in torch.split(torch.from_numpy(training), SCORING_CHUNK):
-        total += model.squared_errors(part.to(device)).double().sum(dim=0)
-    usual, features = total / len(training), model.preprocessor.features
-    usual[:features] += SCORING_FLOOR
-    if model.network.penalties:  # they have no unit of their own
-        usual[features:] += SCORING_FLOOR * usual[features:].max().clamp(min=1e-6)
-    model.error_scale.copy_(usual)
-    errors = [
-        model(part.to(device)).cpu()
-        for part in torch.split(torch.from_numpy(held_back), SCORING_CHUNK)
-    ]
-    return torch.cat(errors).numpy()
+def _errors(of: Callable[[Tensor], Tensor], vectors: Matrix, device: torch.device) -> Tensor:
+    """(n, f) vectors to their (n, ...) errors, a chunk at a time."""
+    parts = torch.split(torch.from_numpy(vectors), SCORING_CHUNK)
+    return torch.cat([of(part.to(device)) for part in parts])
 
 
 def _keep_frequent(
@@ -307,12 +336,19 @@ def _keep_frequent(
     kept = [tuple(words) for words in vocabularies]
     for column in spec.columns_of("categorical"):
         words = vocabularies[column]
-        codes = values[:, column].astype(np.int64)
-        counts = np.bincount(codes, minlength=len(words) + 1).tolist()
+        counts = np.bincount(values[:, column].astype(np.int64), minlength=len(words) + 1).tolist()
         met = [code for code in range(1, len(words) + 1) if counts[code]]
         frequent = sorted(met, key=lambda code: (-counts[code], words[code - 1]))[:MAX_CATEGORIES]
-        recode = np.zeros(len(words) + 1, dtype=np.float32)
-        recode[frequent] = np.arange(1, len(frequent) + 1)
-        values[:, column] = recode[codes]
         kept[column] = tuple(words[code - 1] for code in frequent)
+    _recode(values, vocabularies, kept)
     return kept
+
+
+def _recode(values: Matrix, before: Sequence[Vocabulary], after: Sequence[Vocabulary]) -> Matrix:
+    """Write the codes of categorical features anew, in place; what is in `after` no more is 0."""
+    for column, words in enumerate(before):
+        if words:
+            codes = {word: code for code, word in enumerate(after[column], start=1)}
+            table = np.array([0, *(codes.get(word, 0) for word in words)], np.float32)
+            values[:, column] = table[values[:, column].astype(np.int64)]
+    return values

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from monitor.batch import Matrix
 from monitor.contracts.manifest import Manifest
+from monitor.detect.calibration import poor_fit
 from monitor.detect.detector import Detector
 from monitor.report.page import LINE
 
@@ -23,7 +24,8 @@ def bundle_facts(detector: Detector, manifest: Manifest) -> dict[str, str]:
     training = manifest.training
     return {
         "Trained on": f"{training.source}: {training.vectors:,} vectors, "
-        f"{training.vectors_held_back:,} held back, {training.rejected:,} rows rejected",
+        f"{training.vectors_held_back:,} held back, {training.rejected:,} rows rejected"
+        + (f", {training.left_out:,} left out as feared attacks" if training.left_out else ""),
         "Taken as normal": training.assumption,
         "Spec": f"{manifest.spec.name}, {len(manifest.spec)} features",
         "Network": _network(detector, manifest),
@@ -31,6 +33,8 @@ def bundle_facts(detector: Detector, manifest: Manifest) -> dict[str, str]:
         f"{training.seconds:.1f} s, seed {training.seed}, {training.trained_at[:10]}",
         "False-alarm rate": f"{detector.false_alarm_rate:g}",
         "Threshold": f"{detector.threshold:.4f}",
+        "Tail of the errors": poor_fit(detector.calibration)
+        or f"follows the fitted one (p = {detector.calibration.tail.fit_p_value:.2f})",
         "Libraries": ", ".join(f"{k} {v}" for k, v in manifest.libraries.items()),
     }
 

@@ -71,8 +71,9 @@ def test_every_truncation_of_the_manifest_is_refused(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format_version": 2}, "upgrade the monitor"),
-        ({"network": {"name": "dense", "hidden": [16, 8]}}, "not what was saved"),
+        ({"format_version": 3}, "upgrade the monitor"),
+        ({"format_version": 1}, "no longer reads"),
+        ({"network": {"name": "dense", "hidden": [16, 8], "members": 3}}, "not what was saved"),
         ({"network": {"name": "pickle", "hidden": [8]}}, "expected tags: 'dense'"),
         ({"network": {"name": "pca", "hidden": [8, 4]}}, "at most 1 item"),
         ({"vocabularies": {}}, "'protocol' is missing"),

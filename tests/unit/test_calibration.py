@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.detect.calibration import MAX_STORED_ERRORS, Calibration
+from monitor.detect.calibration import MAX_STORED_ERRORS, Calibration, poor_fit
 from monitor.errors import DataError
 
 
@@ -54,3 +54,15 @@ def test_a_large_sample_is_thinned_and_keeps_its_quantiles() -> None:
     assert len(calibration.errors) == MAX_STORED_ERRORS
     assert calibration.vectors == 3 * MAX_STORED_ERRORS
     assert np.median(calibration.errors) == pytest.approx(np.log(2), rel=0.02)
+
+
+def test_peaks_that_follow_the_tail_are_not_called_a_poor_fit() -> None:
+    fits = [Calibration.fit(errors(5_000, seed)) for seed in range(20)]
+    assert sum(poor_fit(calibration) is not None for calibration in fits) <= 1
+
+
+def test_a_clump_of_odd_rows_in_the_tail_is_called_a_poor_fit() -> None:
+    clump = np.full(60, 30.0, np.float32)
+    reason = poor_fit(Calibration.fit(np.concatenate([errors(5_000), clump])))
+    assert reason is not None
+    assert "do not follow the generalised Pareto distribution" in reason

@@ -198,3 +198,17 @@ def test_names_in_the_report_are_text_and_neither_markup_nor_mathematics(tmp_pat
 def test_a_report_that_cannot_be_written_is_one_sentence(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"report .*/no/report\.html: cannot be written"):
         write_training_report(trained, tmp_path / "no" / "report.html")
+
+
+def test_feared_attacks_are_left_out_and_the_bundle_says_how_many(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "flows.csv", [], normal=950)
+    odd = [f"{index * 7e5},{-index},90,gre,true,normal" for index in range(50)]
+    with file.open("a") as rows:
+        rows.write("\n".join(odd) + "\n")
+    careful = replace(QUICK, contamination=0.05)
+    credulous = train(file, SPEC, tmp_path / "a", QUICK, BY_NAME, BENIGN).manifest
+    trimmed = train(file, SPEC, tmp_path / "b", careful, BY_NAME, BENIGN).manifest
+    assert trimmed.training.left_out == 50
+    assert credulous.training.left_out == 0
+    assert "gre" in credulous.vocabularies["protocol"]
+    assert "gre" not in trimmed.vocabularies["protocol"]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from monitor.errors import SettingsError
 
 ReconstructionError = Callable[[Tensor], Tensor]
-"""(n, d) reconstruction of a mini-batch to the (n,) errors that the detector will judge it by."""
+"""([m,] n, d) reconstruction of a mini-batch to its ([m,] n) robust errors."""
 
 
 class Network(nn.Module, ABC):
@@ -54,14 +54,18 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, latent: Tensor) -> Tensor:
-        """(n, k) latent vectors to (n, d) reconstructed inputs."""
+        """(n, k) latent vectors to (n, d) reconstructed inputs.
+
+        Of a network with m members, which are trained side by side: (m, n, d), what each makes of
+        it. Their squared errors are averaged.
+        """
 
     @abstractmethod
     def hyperparameters(self) -> dict[str, Any]:
         """What, with d, makes the same network again: the arguments of `__init__`."""
 
     def forward(self, z: Tensor) -> Tensor:
-        """(n, d) inputs to their (n, d) reconstruction; deterministic, row by row."""
+        """(n, d) inputs to their ([m,] n, d) reconstruction; deterministic, row by row."""
         return self.decode(self.encode(z))
 
     def players(self) -> Sequence[Sequence[nn.Parameter]]:
