@@ -1,7 +1,13 @@
 """How well the detector tells attacks from normal traffic: its defaults, several seeds.
 
-NSL-KDD is trained on the benign rows of its 20 % file and judged on KDDTest+. With `--data DIR`
-KDD Cup 1999 and CIC-IDS2017 join, from the folders `kdd99` and `cic-ids2017` of DIR.
+NSL-KDD is trained on the benign rows of its 20 % file and judged on KDDTest+. With `--data DIR`,
+from the folders `kdd99` and `cic-ids2017` of DIR: KDD Cup 1999, trained on the benign rows of the
+10 % file and judged on `corrected`; CIC-IDS2017 (improved sample), trained on a random half of the
+benign rows and judged on everything else.
+
+Whether the promised false-alarm rate is kept is seen on normal vectors that are like the training
+ones and were not used: of NSL-KDD the benign rows of the full training file (folder `nsl-kdd`)
+beyond the 20 %, of CIC-IDS2017 the other half.
 """
 
 import gzip
@@ -9,11 +15,14 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from random import Random
 from statistics import fmean
 
 from monitor.bundle import load
 from monitor.demo.run import BENIGN, LABEL_COLUMN, TEST, TRAINING
+from monitor.detect.detector import Detector
 from monitor.detect.fit import FitOptions
 from monitor.evaluate import evaluate
 from monitor.features import FeatureSpec
@@ -23,13 +32,17 @@ from tests.bench.bench import Bench
 from tests.bench.figures import Figure
 
 SEEDS = 5
-MONDAY = b",2017-07-03 "
-"""In the first day of CIC-IDS2017 there are no attacks."""
+PROMISED = (0.01, 0.001)
+CIC_IGNORED = ("id", "Flow ID", "Src IP", "Src Port", "Dst IP", "Timestamp", "Attempted Category")
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Files to train on and to judge by, and what is benign in them."""
+    """Files to train on and to judge by, and what is benign in them.
+
+    Attributes:
+        unused: normal vectors like those of the training file, where there are some.
+    """
 
     name: str
     spec: FeatureSpec
@@ -37,9 +50,15 @@ class Corpus:
     test: Path
     label_column: str
     benign: str
+    unused: Path | None = None
 
 
-GOALS = {"NSL-KDD": {"AUC": 0.970, "average precision": 0.965}}
+FOUND = "attacks found at 1 % false alarms"
+GOALS = {
+    "NSL-KDD": {"AUC": 0.978, "average precision": 0.978, FOUND: 65.0},
+    "KDD Cup 1999": {"AUC": 0.980, "average precision": 0.994, FOUND: 90.0},
+    "CIC-IDS2017": {"AUC": 0.970, "average precision": 0.996, FOUND: 40.0},
+}
 
 
 def run(bench: Bench) -> Iterator[Figure]:
@@ -49,7 +68,8 @@ def run(bench: Bench) -> Iterator[Figure]:
 
 def corpora(bench: Bench) -> Iterator[Corpus]:
     """NSL-KDD, and the others where there is a folder of them."""
-    yield Corpus("NSL-KDD", bench.spec, TRAINING, TEST, LABEL_COLUMN, BENIGN)
+    unused = _beyond_20_percent(bench) if bench.data else None
+    yield Corpus("NSL-KDD", bench.spec, TRAINING, TEST, LABEL_COLUMN, BENIGN, unused)
     if bench.data:
         yield _kdd99(bench, bench.data / "kdd99")
         yield _cic(bench, bench.data / "cic-ids2017")
@@ -76,11 +96,36 @@ def _train_and_evaluate(corpus: Corpus, seed: int, folder: Path) -> dict[tuple[s
     return {
         ("AUC", ""): judged["auc_roc"],
         ("average precision", ""): judged["average_precision"],
-        ("attacks found at 1 % false alarms", "%"): 100 * judged["tpr_at_fpr"]["0.01"],
+        (FOUND, "%"): 100 * judged["tpr_at_fpr"]["0.01"],
         ("attacks that alert", "%"): 100 * judged["detection_rate"],
         ("benign vectors that alert", "%"): 100 * judged["false_alarm_rate_realised"],
         ("training", "s"): trained.manifest.training.seconds,
+        **_kept(detector, corpus),
     }
+
+
+def _kept(detector: Detector, corpus: Corpus) -> dict[tuple[str, str], float]:
+    """How often normal vectors alert, as a multiple of what was promised."""
+    if corpus.unused is None:
+        return {}
+    judged = evaluate(detector, corpus.unused, corpus.label_column, frozenset([corpus.benign]))
+    errors = judged.errors[~judged.attack]
+    return {
+        (f"false alarms realised over promised, {rate:g}", ""): float(
+            (errors > detector.calibration.threshold(rate)).mean() / rate
+        )
+        for rate in PROMISED
+    }
+
+
+def _beyond_20_percent(bench: Bench) -> Path:
+    """The rows of the full training file after the official 20 %, which are its first ones."""
+    assert bench.data is not None
+    rest = bench.folder / "nsl-kdd-rest.txt"
+    with gzip.open(TRAINING) as used, gzip.open(bench.data / "nsl-kdd/KDDTrain+.txt.gz") as rows:
+        count = sum(1 for _ in used)
+        rest.write_bytes(b"".join(islice(rows, count, None)))
+    return rest
 
 
 def _kdd99(bench: Bench, folder: Path) -> Corpus:
@@ -89,14 +134,15 @@ def _kdd99(bench: Bench, folder: Path) -> Corpus:
 
 
 def _cic(bench: Bench, folder: Path) -> Corpus:
-    """Trained on Monday, judged on the other days."""
     source = folder / "cicids2017_improved_sample.csv.gz"
-    spec = FeatureSpec.parse(tomllib.loads(infer_spec(source, label_column="Label").toml), "cic")
-    training, test = bench.folder / "cic-monday.csv", bench.folder / "cic-other-days.csv"
-    with gzip.open(source) as rows, training.open("wb") as monday, test.open("wb") as others:
+    draft = infer_spec(source, label_column="Label", ignore=CIC_IGNORED)
+    spec = FeatureSpec.parse(tomllib.loads(draft.toml), "cic")
+    training, test = bench.folder / "cic-half.csv", bench.folder / "cic-rest.csv"
+    random = Random(0)
+    with gzip.open(source) as rows, training.open("wb") as half, test.open("wb") as rest:
         header = next(rows)
-        monday.write(header)
-        others.write(header)
+        half.write(header)
+        rest.write(header)
         for row in rows:
-            (monday if MONDAY in row else others).write(row)
-    return Corpus("CIC-IDS2017", spec, training, test, "Label", "BENIGN")
+            (half if b",BENIGN," in row and random.random() < 0.5 else rest).write(row)
+    return Corpus("CIC-IDS2017", spec, training, test, "Label", "BENIGN", test)
