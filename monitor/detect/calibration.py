@@ -1,14 +1,15 @@
 """From reconstruction error to rarity, and from a false-alarm budget to a threshold.
 
-Errors of held-back normal vectors are the yardstick. Where they are dense, the share of them above
-an error is its tail probability. Beyond their 98th percentile a generalised Pareto distribution
-continues them (peaks over threshold: Pickands 1975; Siffer et al., "Anomaly Detection in Streams
-with Extreme Value Theory", KDD 2017), so that rates below one in the number of held-back vectors
-still have a threshold, and so that two errors beyond everything seen still differ in rarity.
+Errors of held-back normal vectors are the yardstick. Where there are some above an error, the share
+of them is its tail probability. The largest 2 % are fitted by a generalised Pareto distribution
+(peaks over threshold: Pickands 1975; Siffer et al., "Anomaly Detection in Streams with Extreme
+Value Theory", KDD 2017), which continues them where the data end, so that rates below one in the
+number of held-back vectors still have a threshold, and so that two errors beyond everything seen
+still differ in rarity.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +18,17 @@ from monitor.errors import DataError
 
 Errors = NDArray[np.float32]
 
-TAIL_SHARE = 0.02
-MIN_TAIL = 10
+PEAKS_SHARE = 0.02
+BEYOND_DATA = 2
+"""Held-back errors beyond which the fit takes over: a threshold is measured as far as any can."""
+LIGHTEST, HEAVIEST = -0.25, 0.5
+ENDLESS_SHARE = 0.01
+"""However bounded a light tail is, an exponential one of this weight goes on."""
+MIN_PEAKS = 10
 MIN_CALIBRATION_VECTORS = 50
 MAX_STORED_ERRORS = 100_000
+NO_SHAPE = 1e-6
+RAREST = 1e-300
 MAX_TESTED_PEAKS = 1_000
 RESAMPLES = 200
 POOR_FIT = 0.01
@@ -48,7 +56,7 @@ class Calibration:
 
     Attributes:
         errors: (k,) float32 ascending, errors of held-back normal vectors.
-        tail: continues them beyond the 98th percentile.
+        tail: continues them beyond the largest few.
         vectors: how many held-back vectors there were; k is smaller where they were thinned.
     """
 
@@ -79,28 +87,34 @@ class Calibration:
         """The share of normal vectors expected above each error, in (0, 1]; same shape."""
         x = np.asarray(errors, dtype=np.float64)
         above = len(self.errors) - np.searchsorted(self.errors, x, side="left")
-        empirical = (above + 1) / (len(self.errors) + 1)
+        empirical = above / len(self.errors)
         beyond = np.maximum(x - self.tail.start, 0.0)
         return np.where(x > self.tail.start, self.tail.share * self._survival(beyond), empirical)
 
     def threshold(self, false_alarm_rate: float) -> float:
         """The error that this share of normal vectors exceeds; the rate is in (0, 1)."""
-        if false_alarm_rate >= self.tail.share:
+        tail = self.tail
+        if false_alarm_rate >= tail.share:
             return float(np.quantile(self.errors, 1 - false_alarm_rate))
-        odds = self.tail.share / false_alarm_rate
-        if abs(self.tail.shape) < 1e-6:
-            return self.tail.start + self.tail.scale * float(np.log(odds))
-        stretch = (odds**self.tail.shape - 1) / self.tail.shape
-        return self.tail.start + self.tail.scale * float(stretch)
+        odds = tail.share / false_alarm_rate
+        exponential = float(np.log(odds * ENDLESS_SHARE))
+        pareto = float(_stretch(np.log(odds), tail.shape))
+        return tail.start + tail.scale * max(pareto, exponential)
 
     def _survival(self, beyond: NDArray[np.float64]) -> NDArray[np.float64]:
         """P(Y > y) of the tail alone, kept above zero so that a rarity always has a logarithm."""
-        y = beyond / self.tail.scale
-        if abs(self.tail.shape) < 1e-6:
-            return np.maximum(np.exp(-y), 1e-300)
-        base = np.maximum(1 + self.tail.shape * y, 0.0)
+        y, shape = beyond / self.tail.scale, self.tail.shape
+        if abs(shape) < NO_SHAPE:
+            return np.maximum(np.exp(-y), RAREST)
+        base = np.maximum(1 + shape * y, 0.0)
         with np.errstate(divide="ignore"):
-            return np.maximum(base ** (-1 / self.tail.shape), 1e-300)
+            pareto = base ** (-1 / shape)
+        return np.maximum(np.maximum(pareto, ENDLESS_SHARE * np.exp(-y)), RAREST)
+
+
+def _stretch(exponential: Any, shape: float) -> Any:
+    """Quantiles of the standard exponential distribution to those of the standard Pareto one."""
+    return exponential if abs(shape) < NO_SHAPE else np.expm1(shape * exponential) / shape
 
 
 def poor_fit(calibration: Calibration) -> str | None:
@@ -108,7 +122,7 @@ def poor_fit(calibration: Calibration) -> str | None:
     if calibration.tail.fit_p_value >= POOR_FIT:
         return None
     return (
-        f"the largest {calibration.tail.share:.0%} of the held-back errors do not follow the "
+        f"the largest {PEAKS_SHARE:.0%} of the held-back errors do not follow the "
         f"generalised Pareto distribution that continues them (p = "
         f"{calibration.tail.fit_p_value:.3f}), so a false-alarm rate below that share may be kept "
         "badly: look at the errors in the report; odd rows among the training data do this."
@@ -116,15 +130,21 @@ def poor_fit(calibration: Calibration) -> str | None:
 
 
 def _fit_tail(ordered: Errors) -> Tail:
-    """Fit the largest 2 % of ascending errors (at least ten of them)."""
-    count = max(round(len(ordered) * TAIL_SHARE), MIN_TAIL)
-    start = float(ordered[-count - 1])
-    peaks = ordered[-count:].astype(np.float64) - start
-    share = count / len(ordered)
+    """Fit the largest 2 % of ascending errors (at least ten), and move to where they end.
+
+    What exceeds a higher start follows the same distribution with the scale that it has there
+    (threshold stability).
+    """
+    n = len(ordered)
+    count = max(round(n * PEAKS_SHARE), MIN_PEAKS)
+    peaks = ordered[-count:].astype(np.float64) - float(ordered[-count - 1])
+    last = max(BEYOND_DATA, 3 * n // MAX_STORED_ERRORS)  # as far as the thinned errors tell
+    start, share = float(ordered[-last - 1]), (last + 0.5) / n
     if peaks.mean() <= 0.0:  # a plateau: every large error is the same
         return Tail(start, share, 0.0, max(abs(start), 1.0) * 1e-6, 0.0)
-    shape, scale = _pareto(peaks)
-    return Tail(start, share, float(shape), float(scale), _fit_p_value(peaks))
+    shape, scale = (float(value) for value in _pareto(peaks))
+    there = max(scale + shape * float(peaks[-last - 1]), scale * 1e-3)
+    return Tail(start, share, shape, there, _fit_p_value(peaks))
 
 
 def _pareto(peaks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -132,15 +152,15 @@ def _pareto(peaks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 
     By probability-weighted moments (Hosking & Wallis, Technometrics 1987): closed form, hence
     deterministic, and steadier than maximum likelihood on the few dozen peaks of a small data set.
-    The shape is kept within [0, 0.5]: a bounded tail (negative shape) would call everything beyond
-    it impossible, and above 0.5 the estimator has no finite variance.
+    The shape is kept within [-0.25, 0.5]: a tail that is bounded more tightly than that is what
+    chance makes of few peaks, and above 0.5 the estimator has no finite variance.
     """
     count = peaks.shape[-1]
     mean = peaks.mean(axis=-1)
     weights = 1 - (np.arange(1, count + 1) - 0.35) / count
     weighted = (weights * peaks).mean(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shape = np.clip(np.nan_to_num(2 - mean / (mean - 2 * weighted)), 0.0, 0.5)
+        shape = np.clip(np.nan_to_num(2 - mean / (mean - 2 * weighted)), LIGHTEST, HEAVIEST)
     return shape, mean * (1 - shape)
 
 
@@ -156,9 +176,7 @@ def _fit_p_value(peaks: NDArray[np.float64]) -> float:
     shape, scale = _pareto(peaks)
     uniform = random.random((RESAMPLES, len(peaks)))
     exponential = -np.log1p(-uniform)
-    resamples = scale * (
-        exponential if shape < 1e-6 else np.expm1(shape * exponential) / shape
-    )  # (RESAMPLES, m)
+    resamples = scale * _stretch(exponential, float(shape))  # (RESAMPLES, m)
     worse = _distance(np.sort(resamples, axis=1)) >= _distance(peaks)
     return float((worse.sum() + 1) / (RESAMPLES + 1))
 
@@ -167,8 +185,8 @@ def _distance(peaks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cramer-von Mises distance of each (..., m) row of ascending peaks from its own fit."""
     shape, scale = (value[..., None] for value in _pareto(peaks))
     y = peaks / scale
-    curved = np.maximum(shape, 1e-6)
-    cumulative = 1 - np.where(shape < 1e-6, np.exp(-y), (1 + curved * y) ** (-1 / curved))
+    curved = np.where(np.abs(shape) < NO_SHAPE, NO_SHAPE, shape)
+    cumulative = 1 - np.maximum(1 + curved * y, 0.0) ** (-1 / curved)
     count = peaks.shape[-1]
     even = (2 * np.arange(1, count + 1) - 1) / (2 * count)
     distance: NDArray[np.float64] = 1 / (12 * count) + ((cumulative - even) ** 2).sum(axis=-1)
