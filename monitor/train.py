@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from monitor.batch import Matrix
 from monitor.bundle import check_target, save
 from monitor.contracts.manifest import Manifest, TrainingFacts
-from monitor.detect.detector import Vocabulary
 from monitor.detect.fit import FitOptions, Fitted, Progress, fit
+from monitor.detect.vocabularies import Vocabulary
 from monitor.errors import DataError
 from monitor.features import FeatureSpec
 from monitor.ingest.files import open_vectors

@@ -34,7 +34,8 @@ def run(
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the service listens itself: importing torch takes long
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would read again is not yet read
+    # It waits until the service listens: what it asks to read again may have been read by then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from monitor.config_sources import load_settings
     from monitor.telemetry.logs import configure_logs
 

@@ -82,6 +82,12 @@ def train(
     report = output / "report.html"
     write_training_report(trained, report)
     facts = trained.manifest
+    if facts.training.left_out:
+        warn(
+            console,
+            f"{facts.training.left_out:,} vectors were left out, also of the calibration: as far "
+            "as they were normal, more of such traffic will alert than the false-alarm rate says.",
+        )
     if reason := poor_fit(trained.fitted.detector.calibration):
         warn(console, reason)
     if reason := shortage(trained.fitted.detector.calibration, options.false_alarm_rate):

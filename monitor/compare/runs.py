@@ -12,10 +12,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from monitor.batch import Matrix
 from monitor.bundle import save
-from monitor.compare.subject import Flags, Subject, recoded
+from monitor.compare.subject import Flags, Subject
 from monitor.compare.verdict import FALSE_POSITIVE_RATE, Comparison, Quality, Run
 from monitor.detect.detector import Detector
 from monitor.detect.fit import FitOptions, Progress, fit
+from monitor.detect.vocabularies import recoded
 from monitor.train import training_facts
 
 SPEED_VECTORS = 16_384

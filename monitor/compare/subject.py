@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.batch import Matrix
-from monitor.detect.detector import Vocabulary
+from monitor.detect.vocabularies import Vocabulary, recoded
 from monitor.errors import DataError
 from monitor.features import FeatureSpec
 from monitor.ingest.files import open_vectors
@@ -83,18 +83,6 @@ def read_subject(
         raise DataError(f"{test}: no row is a vector of the spec, so there is nothing to judge by.")
     source = ", ".join(file.name for file in files)
     return Subject(spec, data, judged, attack, source, test.name if test else None)
-
-
-def recoded(
-    spec: FeatureSpec, values: Matrix, old: Sequence[Vocabulary], new: Sequence[Vocabulary]
-) -> Matrix:
-    """(n, f) vectors whose categories are codes of `old` as codes of `new`; 0 where it has none."""
-    values = values.copy()
-    for column in spec.columns_of("categorical"):
-        codes = {word: code for code, word in enumerate(new[column], start=1)}
-        lookup = np.array([0, *(codes.get(word, 0) for word in old[column])], np.float32)
-        values[:, column] = lookup[values[:, column].astype(np.int64)]
-    return values
 
 
 def _labelled(

@@ -26,6 +26,9 @@ ENOUGH_BEYOND = 10
 FURTHEST = 1_000
 """How far below one in the number of held-back vectors the tail is believed at all."""
 LARGEST_RATE = 0.5
+LOOSEST = 10.0
+"""A day's budget loosens the bundle's own rate at most so often: after days of silence it would
+otherwise let everything alert until the traffic is known again."""
 WORTH_MOVING = 0.05
 
 
@@ -61,11 +64,15 @@ class DailyBudget:
 
     alerts_per_day: float
     smallest_rate: float
+    largest_rate: float = LARGEST_RATE
 
     def rate(self, traffic: Traffic, current: float) -> float:
         """The false-alarm rate of this budget; the current one where it would hardly differ."""
         wanted = daily_rate(self.alerts_per_day, traffic.vectors_per_second, self.smallest_rate)
-        if wanted is None or abs(wanted / current - 1) <= WORTH_MOVING:
+        if wanted is None:
+            return current
+        wanted = min(wanted, self.largest_rate)
+        if abs(wanted / current - 1) <= WORTH_MOVING:
             return current
         return wanted
 

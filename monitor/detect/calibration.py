@@ -87,7 +87,7 @@ class Calibration:
         """The share of normal vectors expected above each error, in (0, 1]; same shape."""
         x = np.asarray(errors, dtype=np.float64)
         above = len(self.errors) - np.searchsorted(self.errors, x, side="left")
-        empirical = above / len(self.errors)
+        empirical = np.clip((above - 1 / 3) / (len(self.errors) + 1 / 3), 0.0, 1.0)
         beyond = np.maximum(x - self.tail.start, 0.0)
         return np.where(x > self.tail.start, self.tail.share * self._survival(beyond), empirical)
 
@@ -95,7 +95,8 @@ class Calibration:
         """The error that this share of normal vectors exceeds; the rate is in (0, 1)."""
         tail = self.tail
         if false_alarm_rate >= tail.share:
-            return float(np.quantile(self.errors, 1 - false_alarm_rate))
+            # Hyndman & Fan, "Sample Quantiles in Statistical Packages", 1996: their type 8.
+            return float(np.quantile(self.errors, 1 - false_alarm_rate, method="median_unbiased"))
         odds = tail.share / false_alarm_rate
         exponential = float(np.log(odds * ENDLESS_SHARE))
         pareto = float(_stretch(np.log(odds), tail.shape))
@@ -139,7 +140,7 @@ def _fit_tail(ordered: Errors) -> Tail:
     count = max(round(n * PEAKS_SHARE), MIN_PEAKS)
     peaks = ordered[-count:].astype(np.float64) - float(ordered[-count - 1])
     last = max(BEYOND_DATA, 3 * n // MAX_STORED_ERRORS)  # as far as the thinned errors tell
-    start, share = float(ordered[-last - 1]), (last + 0.5) / n
+    start, share = float(ordered[-last - 1]), (last + 2 / 3) / (n + 1 / 3)
     if peaks.mean() <= 0.0:  # a plateau: every large error is the same
         return Tail(start, share, 0.0, max(abs(start), 1.0) * 1e-6, 0.0)
     shape, scale = (float(value) for value in _pareto(peaks))

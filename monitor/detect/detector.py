@@ -17,6 +17,7 @@ from monitor.detect.calibration import Calibration
 from monitor.detect.networks import Network
 from monitor.detect.preprocess import Preprocessor
 from monitor.detect.surprise import Surprise
+from monitor.detect.vocabularies import Vocabulary
 from monitor.features import FeatureSpec
 
 INPUT_LIMIT = 3.0
@@ -29,8 +30,6 @@ effect and not the cause."""
 
 SCORING_CHUNK = 4096
 """Vectors in one pass: past this the intermediates leave a CPU's cache."""
-
-Vocabulary = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

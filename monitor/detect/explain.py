@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from monitor.batch import FeatureDeviation, Matrix
 from monitor.detect.detector import Detector
-from monitor.detect.fit import MAX_CATEGORIES
+from monitor.detect.vocabularies import MAX_CATEGORIES
 
 ALIKE_SHARE = 0.01
 """Numbers that differ by less are the same to people."""

@@ -24,16 +24,15 @@ from monitor.detect.detector import (
     SCORING_CHUNK,
     Detector,
     ReconstructionModel,
-    Vocabulary,
     limited,
 )
 from monitor.detect.networks import Network, network_class
 from monitor.detect.preprocess import Preprocessor
+from monitor.detect.vocabularies import Vocabulary, keep_frequent, recoded
 from monitor.errors import DataError
 from monitor.features import FeatureSpec
 
 MIN_VECTORS = 4 * MIN_CALIBRATION_VECTORS
-MAX_CATEGORIES = 256
 WORTH_SHARING_FEATURES = 500
 COARSE_HIDDEN = (2,)
 COARSE_STEPS = 300
@@ -63,7 +62,7 @@ class FitOptions:
     learning_rate: float = 2e-3
     min_steps: int = 2_000
     max_steps: int = 5_000
-    max_epochs: int = 60
+    max_epochs: int = 40
     patience: int = 15
     device: str = "cpu"
     network: str = "dense"
@@ -127,7 +126,7 @@ def fit(
     if options.contamination:
         values = _trimmed(spec, values, vocabularies, options)
     values = np.random.default_rng(options.seed).permutation(values)  # the one copy of them
-    vocabularies = _keep_frequent(spec, values, vocabularies)
+    vocabularies = keep_frequent(spec, values, vocabularies)
     held_back_count = max(round(len(values) * options.held_back), MIN_CALIBRATION_VECTORS)
     held_back, training = values[:held_back_count], values[held_back_count:]
     with torch.random.fork_rng(), _few_threads(values.shape[1]):
@@ -165,8 +164,8 @@ def _trimmed(
         max_steps=COARSE_STEPS,
     )
     detector = fit(spec, values, vocabularies, coarse).detector
-    recoded = _recode(values.copy(), vocabularies, detector.vocabularies)
-    errors = _errors(partial(_robust_errors_of, detector.model), recoded, detector.device)
+    again = recoded(spec, values, vocabularies, detector.vocabularies)
+    errors = _errors(partial(_robust_errors_of, detector.model), again, detector.device)
     kept = len(values) - round(len(values) * options.contamination)
     return values[np.sort(np.argsort(errors.cpu().numpy(), kind="stable")[:kept])]
 
@@ -323,32 +322,3 @@ def _errors(of: Callable[[Tensor], Tensor], vectors: Matrix, device: torch.devic
     """(n, f) vectors to their (n, ...) errors, a chunk at a time."""
     parts = torch.split(torch.from_numpy(vectors), SCORING_CHUNK)
     return torch.cat([of(part.to(device)) for part in parts])
-
-
-def _keep_frequent(
-    spec: FeatureSpec, values: Matrix, vocabularies: Sequence[Vocabulary]
-) -> list[Vocabulary]:
-    """Vocabularies cut to their most frequent values; the rest become unseen (code 0), in place.
-
-    Equally frequent ones in alphabetical order, so that only the vectors decide and not where in a
-    file a value was first met.
-    """
-    kept = [tuple(words) for words in vocabularies]
-    for column in spec.columns_of("categorical"):
-        words = vocabularies[column]
-        counts = np.bincount(values[:, column].astype(np.int64), minlength=len(words) + 1).tolist()
-        met = [code for code in range(1, len(words) + 1) if counts[code]]
-        frequent = sorted(met, key=lambda code: (-counts[code], words[code - 1]))[:MAX_CATEGORIES]
-        kept[column] = tuple(words[code - 1] for code in frequent)
-    _recode(values, vocabularies, kept)
-    return kept
-
-
-def _recode(values: Matrix, before: Sequence[Vocabulary], after: Sequence[Vocabulary]) -> Matrix:
-    """Write the codes of categorical features anew, in place; what is in `after` no more is 0."""
-    for column, words in enumerate(before):
-        if words:
-            codes = {word: code for code, word in enumerate(after[column], start=1)}
-            table = np.array([0, *(codes.get(word, 0) for word in words)], np.float32)
-            values[:, column] = table[values[:, column].astype(np.int64)]
-    return values

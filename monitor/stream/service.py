@@ -300,6 +300,7 @@ class Service:
 
         before = {n: signal.signal(n, asked) for n in (signal.SIGTERM, signal.SIGINT)}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._reload.ask())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         try:
             yield
         finally:

@@ -9,7 +9,15 @@ import structlog
 
 from monitor.batch import Matrix
 from monitor.config import RecalibrationSettings, Settings
-from monitor.detect.budget import SECONDS_A_DAY, DailyBudget, Traffic, shortage, smallest_rate
+from monitor.detect.budget import (
+    LARGEST_RATE,
+    LOOSEST,
+    SECONDS_A_DAY,
+    DailyBudget,
+    Traffic,
+    shortage,
+    smallest_rate,
+)
 from monitor.detect.detector import Detector
 from monitor.detect.recalibration import Recalibration
 from monitor.telemetry.metrics import Metrics, RecentShare
@@ -39,7 +47,8 @@ class Tuning:
         """Judge by the budget of these settings or, where they have none, by the bundle's own."""
         least = smallest_rate(self.detector.calibration)
         wanted = settings.alerts_per_day
-        self._budget = None if wanted is None else DailyBudget(wanted, least)
+        most = min(LOOSEST * own_rate, LARGEST_RATE)
+        self._budget = None if wanted is None else DailyBudget(wanted, least, most)
         if settings.recalibration != self._follows:
             self._follows = follows = settings.recalibration
             change = follows.max_change_per_day

@@ -18,6 +18,13 @@ def test_the_threshold_keeps_the_promised_rate_on_new_normal_errors(rate: float)
     assert 0.8 < realised / rate < 1.25
 
 
+@pytest.mark.parametrize(("vectors", "rate"), [(900, 0.01), (3_000, 0.01), (3_000, 0.001)])
+def test_few_held_back_vectors_keep_the_promise_on_average(vectors: int, rate: float) -> None:
+    thresholds = [Calibration.fit(errors(vectors, seed)).threshold(rate) for seed in range(60)]
+    realised = np.exp(-np.array(thresholds)).mean()  # of an exponential distribution
+    assert 0.85 < realised / rate < 1.25
+
+
 def test_a_rate_far_below_the_sample_is_extrapolated_and_not_the_maximum() -> None:
     calibration = Calibration.fit(errors(5_000))
     assert calibration.threshold(1e-6) > calibration.errors[-1]

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from monitor.cli import app
 from monitor.compare.runs import compare
-from monitor.compare.subject import Subject, read_subject, recoded
+from monitor.compare.subject import Subject, read_subject
 from monitor.compare.verdict import Comparison, Quality, Run
 from monitor.detect.fit import fit
+from monitor.detect.vocabularies import recoded
 from monitor.errors import DataError
 from monitor.report.comparison import write_comparison_report
 from monitor.train import TrainingData
