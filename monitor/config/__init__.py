@@ -135,8 +135,8 @@ class Settings(BaseModel):
         description="The same budget in other words, instead of false_alarm_rate: normal vectors "
         "that may exceed the threshold in a day of the traffic as this process measures it; of "
         "several members of a group each has a budget of its own. The bundle's rate holds for the "
-        "first minute of traffic and is loosened ten times at most. A lone vector makes an incident "
-        "that opens and closes, hence two alerts.",
+        "first minute of traffic and is loosened ten times at most. A lone vector makes an "
+        "incident that opens and closes, hence two alerts.",
     )
     spec: str | None = Field(
         default=None,
