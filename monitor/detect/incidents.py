@@ -2,7 +2,7 @@
 
     incidents = Incidents(IncidentLimits(), stream=Subject("topic", "vectors"))
     for change in incidents.step(sightings, clock.elapsed_ms, now_ms): publish(change)
-    for change in incidents.tick(clock.elapsed_ms + idle_ms, now_ms): publish(change)
+    for change in incidents.tick(clock.elapsed_ms): publish(change)
 
 An incident belongs to one subject, such as a source address. Who may choose addresses freely could
 open any number of them, so creations are limited by a token bucket, and open incidents by a bound.

@@ -122,7 +122,7 @@ class Pipeline:
     def tick(self) -> Judged:
         """What is due although nothing comes: to be called now and then while the input is idle."""
         now_ms = self._now_ms()
-        outputs, alerts = self._tell(self.triage.tick(now_ms), now_ms)
+        outputs, alerts = self._tell(self.triage.tick(), now_ms)
         return Judged(outputs, alerts)
 
     def _tell(

@@ -1,7 +1,7 @@
 """From anomalous vectors to the few things that are told of them.
 
     changes = triage.step(scored, now_ms)
-    changes = triage.tick(now_ms)      # when nothing comes
+    changes = triage.tick()      # when nothing comes
 
 The anomalous vectors of a micro-batch are suppressed or grouped by entity; only the most anomalous
 one of each group is read again. What is created, updated or closed leaves with that vector, so that
@@ -11,6 +11,7 @@ explaining and rendering cost as little as there is to tell.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,7 @@ class Triage:
         spikes: None where they are not watched.
         incidents: None where each anomalous vector is to be told of.
         stream: what the stream as a whole is called.
+        clock: a monotonic one, in seconds.
     """
 
     def __init__(
@@ -121,10 +123,11 @@ class Triage:
         spikes: Spikes | None,
         incidents: Incidents[Detection] | None,
         stream: Subject,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.suppressions, self._spikes = suppressions, spikes
         self._incidents, self._stream = incidents, stream
-        self._clock, self._stepped_ms = StreamClock(), 0
+        self._wall_s, self._clock, self._typical_ms = clock, StreamClock(), 0
 
     @property
     def open_incidents(self) -> int:
@@ -139,9 +142,9 @@ class Triage:
     def step(self, scored: Scored, now_ms: int) -> tuple[list[Change[Detection]], list[str]]:
         """What a micro-batch changes, and the reason of each vector that was suppressed."""
         if not len(scored.errors):
-            return self.tick(now_ms), []
-        self._stepped_ms = now_ms
-        self._clock = self._clock.advance(_typical_time(scored, now_ms))
+            return self.tick(), []
+        self._typical_ms = _typical_time(scored, now_ms)
+        self._clock = self._clock.advance(self._typical_ms, self._wall_ms())
         anomalous, suppressed = self._suppress(scored, now_ms)
         sightings = [*self._seen(scored, anomalous, now_ms)]
         sightings += self._risen(scored, anomalous, now_ms)
@@ -149,12 +152,13 @@ class Triage:
             return [alone(sighting, now_ms) for sighting in sightings], suppressed
         return self._incidents.step(sightings, self._clock.elapsed_ms, now_ms), suppressed
 
-    def tick(self, now_ms: int) -> list[Change[Detection]]:
+    def tick(self) -> list[Change[Detection]]:
         """What is due although nothing comes: time goes on as the wall clock does."""
-        if self._incidents is None:
-            return []
-        idle_ms = max(now_ms - self._stepped_ms, 0)
-        return self._incidents.tick(self._clock.elapsed_ms + idle_ms)
+        self._clock = self._clock.wait(self._wall_ms())
+        return self._incidents.tick(self._clock.elapsed_ms) if self._incidents else []
+
+    def _wall_ms(self) -> int:
+        return int(self._wall_s() * 1000)
 
     def _suppress(self, scored: Scored, now_ms: int) -> tuple[Indices, list[str]]:
         """The anomalous positions to be told of, and the reasons of the others."""
@@ -193,9 +197,9 @@ class Triage:
             )
 
     def _near(self, time_ms: int) -> int:
-        """An event's time, kept near that of the stream: no single one makes an incident long."""
-        now_ms = self._clock.time_ms or 0
-        return min(max(time_ms, now_ms - LARGE_STEP_MS), now_ms + LARGE_STEP_MS)
+        """An event's time, kept near its micro-batch's: no single one makes an incident long."""
+        typical_ms = self._typical_ms
+        return min(max(time_ms, typical_ms - LARGE_STEP_MS), typical_ms + LARGE_STEP_MS)
 
     def _risen(
         self, scored: Scored, anomalous: Indices, now_ms: int
@@ -258,6 +262,7 @@ def build_triage(
     spikes: SpikeSettings,
     suppressions: Suppressions,
     topics: Sequence[str],
+    clock: Callable[[], float] = monotonic,
 ) -> Triage:
     """The triage that the settings ask for."""
     stream = Subject("stream", ",".join(topics))
@@ -275,6 +280,7 @@ def build_triage(
         Spikes(options) if spikes.enabled else None,
         Incidents(limits, stream) if incidents.group_by == "entity" else None,
         stream,
+        clock,
     )
 
 

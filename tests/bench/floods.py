@@ -110,7 +110,7 @@ def watch_invented_entities(entities: int) -> tuple[float, float]:
     errors, anomalous = np.ones(BATCH, np.float32), np.zeros(BATCH, bool)
     for batch in range(entities // BATCH):
         names = [f"10.{batch}.{n}" for n in range(BATCH)]
-        clock = StreamClock(batch * 50, NOW_MS + batch * 50, NOW_MS + batch * 50)
+        clock = StreamClock(batch * 50, NOW_MS + batch * 50)
         spikes.step(errors, anomalous, Origins(codes, names, [None] * BATCH), clock)
     return monotonic() - started, _resident_mb() - before
 

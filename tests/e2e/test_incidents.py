@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
 ODD = {"bytes": 9e9, "packets": 1, "rate": -5.0, "protocol": "gre", "encrypted": False}
 INCIDENTS = """
-quiet_seconds = 1
+quiet_seconds = 3
 [[suppress]]
 reason = "known scanner"
 entity = "10.9.0.0/16"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -66,6 +67,7 @@ def pipeline_of(
     suppress: Sequence[Suppression] = (),
     spikes: SpikeSettings = NO_SPIKES,
     now_ms: Callable[[], int] = lambda: NOW_MS,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> Pipeline:
     return Pipeline(
         JsonCodec(SPEC, detector.vocabularies, read_origins=True),
@@ -76,7 +78,7 @@ def pipeline_of(
         dead_letter_topic="dead-letters",
         top_features=2,
         now_ms=now_ms,
-        triage=build_triage(incidents, spikes, Suppressions(suppress, NOW_MS), ["vectors"]),
+        triage=build_triage(incidents, spikes, Suppressions(suppress, NOW_MS), ["vectors"], clock),
     )
 
 
@@ -210,12 +212,12 @@ def test_the_same_records_open_the_same_incident_again(detector: Detector) -> No
 def test_an_incident_ends_though_no_vector_comes(
     detector: Detector, ended: Callable[[Pipeline], Judged]
 ) -> None:
-    now_ms = [NOW_MS]
-    pipeline = pipeline_of(detector, IncidentSettings(), now_ms=lambda: now_ms[0])
+    second = [7.0]
+    pipeline = pipeline_of(detector, IncidentSettings(), clock=lambda: second[0])
     [created] = walk(pipeline, batch_of(odd("a", "10.0.0.5"))).alerts
-    now_ms[0] += 299_000
+    second[0] += 299
     assert told(pipeline.tick()) == []
-    now_ms[0] += 1_000
+    second[0] += 1
     judged = ended(pipeline)
     assert told(judged) == [("Close", "10.0.0.5", 1)]
     [closed] = judged.alerts
@@ -223,6 +225,41 @@ def test_an_incident_ends_though_no_vector_comes(
     assert closed.metadata.uid != created.metadata.uid
     assert closed.message.startswith("over: 1 anomalous vector; ")
     assert judge(judged.outputs[0].value or b"")["status"] == "Resolved"
+
+
+def test_a_step_of_the_wall_clock_ends_no_incident(detector: Detector) -> None:
+    now_ms = [NOW_MS]
+    pipeline = pipeline_of(detector, IncidentSettings(), now_ms=lambda: now_ms[0])
+    walk(pipeline, batch_of(odd("a", "10.0.0.5")))
+    now_ms[0] += 86_400_000
+    assert told(pipeline.tick()) == []
+    assert told(walk(pipeline, batch_of({**NORMAL, "ts": NOW_MS / 1000 - 1}))) == []
+
+
+def test_incidents_go_on_and_end_though_events_claim_one_time_for_ever(
+    detector: Detector,
+) -> None:
+    second = [7.0]
+    pipeline = pipeline_of(detector, IncidentSettings(), clock=lambda: second[0])
+    activities: Counter[str] = Counter()
+    for minute in range(10):
+        second[0] = 7.0 + 60 * minute
+        sources = [f"10.0.{minute}.{n}" for n in range(20)]
+        events = [odd(source, source, dst=source) for source in [*sources, "10.9.9.9"]]
+        judged = walk(pipeline, batch_of(*events))
+        activities.update(activity for activity, _, _ in told(judged))
+    assert activities == {"Create": 201, "Update": 9, "Close": 100}
+
+
+def test_the_times_of_sparse_events_are_their_own(detector: Detector) -> None:
+    pipeline = pipeline_of(detector, IncidentSettings())
+    times_ms = [NOW_MS - 86_400_000 + n * 360_000 for n in range(50)]
+    walked = [walk(pipeline, batch_of(odd("a", "10.0.0.5", ts=t / 1000))) for t in times_ms]
+    created = [a for judged in walked for a in judged.alerts if a.activity_name == "Create"]
+    assert len(created) == 25
+    assert {alert.time for alert in created} <= set(times_ms)
+    closed = [a for judged in walked for a in judged.alerts if a.activity_name == "Close"]
+    assert {alert.end_time for alert in closed} <= set(times_ms)
 
 
 def test_one_wild_clock_makes_no_incident_long(detector: Detector) -> None:

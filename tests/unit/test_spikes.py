@@ -17,7 +17,7 @@ Traffic = Callable[[np.random.Generator, float], Window]
 
 def clock_at(second: float) -> StreamClock:
     elapsed = round(second * 1000)
-    return StreamClock(elapsed, START_MS + elapsed, START_MS + elapsed)
+    return StreamClock(elapsed, START_MS + elapsed)
 
 
 def made_of(anomalous: int, errors: np.ndarray) -> Window:
