@@ -54,13 +54,22 @@ class Origins:
 
     Attributes:
         entities: (n,) int32, position of the entity in `names`; -1 where the event names none.
-        names: each entity once, as the events spell it.
+        names: each entity once, as the events spell it, of bounded length.
         times: each event's time, as it stands there; None where it has none.
     """
 
     entities: NDArray[np.int32]
     names: Sequence[str]
     times: Sequence[Any]
+
+    def at(self, positions: Indices) -> "Origins":
+        """Those of some of the vectors, with the names of their entities alone."""
+        entities = self.entities[positions]
+        named = np.unique(entities[entities >= 0])
+        codes = np.full(len(self.names) + 1, -1, np.int32)  # the last is that of -1
+        codes[named] = np.arange(len(named))
+        names = [self.names[entity] for entity in named.tolist()]
+        return Origins(codes[entities], names, [self.times[n] for n in positions.tolist()])
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Detection:
         record_time_ms: timestamp of the Kafka record, -1 where it has none.
         tail_probability: share of normal vectors expected to have at least this error.
         features: those that carry most of the error, largest share first.
-        record_key: key of the Kafka record.
+        record_key: key of the Kafka record, at most MAX_KEY_BYTES of it.
         vector: (f,) float32, for whoever explains it.
     """
 
@@ -88,12 +88,20 @@ def subjects(detection: Detection) -> tuple[Subject, ...]:
     none of them the key of the record or, without one, the input partition. After a source or
     another entity comes the destination.
     """
-    found = [Subject(label, name) for label, name in named_entities(detection.event).items()]
+    return subjects_of(detection.event, detection.topic, detection.partition, detection.record_key)
+
+
+def subjects_of(
+    event: EventIdentity, topic: str, partition: int, key: bytes | None
+) -> tuple[Subject, ...]:
+    """The same, of the event of a record."""
+    found = [Subject(label, name) for label, name in named_entities(event).items()]
     if found:
         return (found[0], *(subject for subject in found[1:] if subject.type == DESTINATION))
-    if key := detection.record_key:
-        return (Subject(RECORD_KEY, clean(key.decode("utf-8", "backslashreplace"))),)
-    return (Subject("partition", f"{clean(detection.topic)}/{detection.partition}"),)
+    if key:
+        text = key[:MAX_KEY_BYTES].decode("utf-8", "backslashreplace")
+        return (Subject(RECORD_KEY, clean(text)),)
+    return (Subject("partition", f"{clean(topic)}/{partition}"),)
 
 
 def named_entities(event: EventIdentity) -> dict[str, str]:

@@ -19,7 +19,8 @@ is at least exp(h) (Lorden, Ann. Math. Stat. 1971). It is: exactly 1 for Poisson
 bursts of one size, 0.22 for normal z and still 0.4 for exponential z, given that windows are
 independent and the baseline is right. So h is the logarithm of the stated interval in windows, with
 a share for each of the two tests and, among entities, for each of them. No x exceeds h / 3: one
-burst, however large, is no new level, and a large rise is told after three windows.
+burst, however large, is no new level, and a large rise is told after three windows. Baselines learn
+of a window no more than gives that x (they are winsorised), or a burst would hide a later rise.
 
 Baselines forget exponentially, over an hour's windows by default. They learn nothing of a rise
 while it may become an alarm, and stand still in one. Six windows as usual end an alarm; one that
@@ -202,6 +203,7 @@ class Spikes:
             Rise(int(ended[n]), _spike(rows[n], up[n]), int(rows["alarmed"][n]))
             for n in np.flatnonzero(alarm)
         ]
+        _winsorise(rows, largest, warm)
         _learn(rows, alarm, self._memory)
         rows["counts"], rows["before"] = 0, rows["window"]
         rows[rows["alarmed"] >= self._options.baseline_windows] = np.zeros((), _ROW)
@@ -252,13 +254,31 @@ def _counts(
 def _increments(rows: Any) -> Floats:
     """What the ended windows of m rows add to their two CUSUMs; (m, 2)."""
     vectors, hits, errors = rows["counts"].T
-    expected = vectors * _usual_ratio(rows)
-    past = rows["past"]
-    dispersion = np.maximum((past[:, DEVIATIONS] + 1) / (past[:, EXPECTED] + 1), 1)
+    expected, dispersion = vectors * _usual_ratio(rows), _dispersion(rows)
     ratio = (hits * np.log(RATIO_SOUGHT) - expected * (RATIO_SOUGHT - 1)) / dispersion
     mean, deviation = _usual_mean(rows)
     z = (errors / vectors - mean) / deviation
     return np.stack((ratio, np.minimum(z, MAX_DEVIATIONS) - REFERENCE_DEVIATIONS), axis=1)
+
+
+def _winsorise(rows: Any, largest: float, warm: NDArray[np.bool_]) -> None:
+    """Cut the counts of m rows to those whose increments are the largest there are.
+
+    The mean error only of (m,) rows that are warm: without a past there is no deviation to cut at.
+    """
+    vectors, hits, errors = rows["counts"].T
+    expected, dispersion = vectors * _usual_ratio(rows), _dispersion(rows)
+    most_hits = (largest * dispersion + expected * (RATIO_SOUGHT - 1)) / np.log(RATIO_SOUGHT)
+    mean, deviation = _usual_mean(rows)
+    largest_mean = mean + min(MAX_DEVIATIONS, largest + REFERENCE_DEVIATIONS) * deviation
+    rows["counts"][:, 1] = np.minimum(hits, most_hits)
+    rows["counts"][:, 2] = np.where(warm, np.minimum(errors, vectors * largest_mean), errors)
+
+
+def _dispersion(rows: Any) -> Floats:
+    past = rows["past"]
+    dispersion: Floats = np.maximum((past[:, DEVIATIONS] + 1) / (past[:, EXPECTED] + 1), 1)
+    return dispersion
 
 
 def _usual_ratio(rows: Any) -> Floats:

@@ -21,7 +21,7 @@ import orjson
 
 from monitor.batch import Decoded, EventIdentity, Indices, Matrix, Origins, Reject, VectorBatch
 from monitor.features import Feature, FeatureSpec
-from monitor.ingest.identity import MAX_TEXT, IdentityReader, identity_text
+from monitor.ingest.identity import IdentityReader, identity_text
 from monitor.ingest.json_document import (
     RecordError,
     excerpt,
@@ -32,6 +32,8 @@ from monitor.ingest.json_document import (
 from monitor.reasons import Reason
 
 DEFAULT_MAX_RECORD_BYTES = 1_048_576
+LONGEST_NAME = 256
+"""Characters of an entity's name that tell it from others: as many as an alert shows."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -120,11 +122,12 @@ class JsonCodec:
         except KeyError:
             entity = None
         if type(entity) is str and entity:
-            return entity, time
+            return entity[:LONGEST_NAME], time
         identity = self._identity
         texts = (identity_text(find(event, path)) for path in identity.entity_paths)
         time = find(event, identity.time_path) if identity.time_path else None
-        return next(filter(None, texts), None), time
+        name = next(filter(None, texts), None)
+        return name and name[:LONGEST_NAME], time
 
     def _features(self, document: Any) -> Sequence[Any]:
         """A document to its features in spec order, still of any JSON type."""
@@ -190,7 +193,7 @@ class JsonCodec:
             origins = [origins[n] for n in np.searchsorted(read.rows, rows)]
         codes: dict[str | None, int] = {None: -1}
         entities = [codes.setdefault(entity, len(codes) - 1) for entity, _ in origins]
-        names = [name[:MAX_TEXT] for name in codes if name]
+        names = [name for name in codes if name]
         timed = self._identity.time_path is not None
         times = [time for _, time in origins] if timed else [None] * len(origins)
         return Origins(np.array(entities, np.int32), names, times)

@@ -37,7 +37,8 @@ class Judged:
         outputs: alerts, then dead letters.
         errors: (n,) float32 reconstruction errors of its vectors.
         anomalous: how many of them exceeded the threshold.
-        suppressed, reasons: why, of each vector that was suppressed, and of each dead letter.
+        suppressed, reasons: why, of each vector or rise that was suppressed, and of each dead
+            letter.
     """
 
     outputs: Sequence[Output]

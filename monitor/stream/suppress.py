@@ -1,14 +1,14 @@
 """`[[suppress]]`: anomalies that the operator knows of, to be counted and not told of.
 
 suppressions = Suppressions(settings.suppress)
-reasons = suppressions.reasons(events, first_features, now_ms)
+reasons = suppressions.reasons(events, subjects, first_features, now_ms)
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 import structlog
 
@@ -21,6 +21,9 @@ log = structlog.get_logger()
 FirstFeatures = Callable[[Sequence[int]], Sequence[str]]
 """For positions of events, the feature that the alert of each would name first."""
 
+_LITERAL = str.maketrans({"[": "[[]", "?": "[?]"})
+"""What fnmatch would take for more than itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
@@ -29,11 +32,13 @@ class Pattern:
     text: str
 
     def matches(self, value: str) -> bool:
-        """Whether a value from an event is meant."""
+        """Whether a value from an event is meant; an IPv4 address also as IPv6 writes it."""
         try:
-            return ip_address(value) in ip_network(self.text, strict=False)
+            address, network = ip_address(value), ip_network(self.text, strict=False)
         except ValueError:
-            return fnmatchcase(value, self.text)
+            return fnmatchcase(value, self.text.translate(_LITERAL))
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return address in network or (mapped is not None and mapped in network)
 
     @property
     def matches_everything(self) -> bool:
@@ -56,14 +61,24 @@ class Suppressions:
         return bool(self._rules)
 
     def reasons(
-        self, events: Sequence[EventIdentity], first_features: FirstFeatures, now_ms: int
+        self,
+        events: Sequence[EventIdentity],
+        subjects: Sequence[str],
+        first_features: FirstFeatures,
+        now_ms: int,
     ) -> list[str | None]:
         """Of each anomalous event the reason why it is suppressed; None where it is told of.
 
         Only events that meet all other conditions are explained, which takes longest.
+
+        Args:
+            subjects: whom the alert of each event would be about.
         """
         rules = [rule for rule in self._rules if not _expired(rule, now_ms)]
-        met = [[rule for rule in rules if _meets(rule, event)] for event in events]
+        met = [
+            [rule for rule in rules if _meets(rule, event, subject)]
+            for event, subject in zip(events, subjects, strict=True)
+        ]
         asked = [n for n, rules in enumerate(met) if any(rule.feature for rule in rules)]
         features = dict(zip(asked, first_features(asked) if asked else (), strict=True))
         return [
@@ -79,12 +94,11 @@ def _expired(rule: Suppression, now_ms: int) -> bool:
     return aware <= datetime.fromtimestamp(now_ms / 1000, UTC)
 
 
-def _meets(rule: Suppression, event: EventIdentity) -> bool:
+def _meets(rule: Suppression, event: EventIdentity, subject: str) -> bool:
     """Whether an event meets the conditions that need no explanation."""
-    entities = named_entities(event)
-    first = next(iter(entities.values()), None)
-    if rule.entity and not (first and Pattern(rule.entity).matches(first)):
+    if rule.entity and not Pattern(rule.entity).matches(subject):
         return False
+    entities = named_entities(event) if rule.labels else {}
     return all(
         label in entities and Pattern(text).matches(entities[label])
         for label, text in rule.labels.items()
@@ -92,7 +106,7 @@ def _meets(rule: Suppression, event: EventIdentity) -> bool:
 
 
 def _names(rule: Suppression, feature: str | None) -> bool:
-    return rule.feature is None or (feature is not None and fnmatchcase(feature, rule.feature))
+    return rule.feature is None or (feature is not None and Pattern(rule.feature).matches(feature))
 
 
 def _matches_everything(rule: Suppression) -> bool:

@@ -16,18 +16,21 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.batch import Decoded, EventIdentity, Indices, MicroBatch, Record
+from monitor.batch import Decoded, EventIdentity, Indices, MicroBatch, Origins, Record
 from monitor.config import IncidentSettings, SpikeSettings
 from monitor.contracts.alert import (
+    MAX_KEY_BYTES,
     Detection,
     finding_uid,
     plausible_time,
     sighting_of,
+    subjects,
+    subjects_of,
 )
 from monitor.detect.detector import Detector
 from monitor.detect.explain import explain
 from monitor.detect.incidents import Change, IncidentLimits, Incidents, Sighting, Subject, alone
-from monitor.detect.spikes import SpikeOptions, Spikes
+from monitor.detect.spikes import Rise, SpikeOptions, Spikes
 from monitor.detect.stream_clock import LARGE_STEP_MS, StreamClock
 from monitor.ingest.identity import milliseconds
 from monitor.stream.suppress import Suppressions
@@ -71,6 +74,11 @@ class Scored:
         """What the record of a vector says of itself."""
         return self.identify(self.record(position).value or b"")
 
+    def subject(self, position: int, event: EventIdentity) -> str:
+        """Whom an alert of a vector and its event would be about."""
+        record = self.record(position)
+        return subjects_of(event, record.topic, record.partition, record.key)[0].name
+
     def time_ms(self, position: int, now_ms: int) -> int:
         """When it was, by the first plausible of event, record and present time."""
         origins = self.decoded.batch.origins
@@ -94,7 +102,7 @@ class Scored:
             features=(),
             bundle_id=self.bundle_id,
             detector_name=self.detector_name,
-            record_key=record.key,
+            record_key=record.key and record.key[:MAX_KEY_BYTES],
             vector=self.decoded.batch.values[position].copy(),
         )
 
@@ -140,14 +148,19 @@ class Triage:
         return self._spikes.level if self._spikes else 0.0
 
     def step(self, scored: Scored, now_ms: int) -> tuple[list[Change[Detection]], list[str]]:
-        """What a micro-batch changes, and the reason of each vector that was suppressed."""
+        """What a micro-batch changes, and the reason of each vector or rise that was suppressed."""
         if not len(scored.errors):
             return self.tick(), []
         self._typical_ms = _typical_time(scored, now_ms)
         self._clock = self._clock.advance(self._typical_ms, self._wall_ms())
-        anomalous, suppressed = self._suppress(scored, now_ms)
-        sightings = [*self._seen(scored, anomalous, now_ms)]
-        sightings += self._risen(scored, anomalous, now_ms)
+        reasons = self._reasons(scored, now_ms)
+        told = np.array([reason is None for reason in reasons], bool)
+        sightings = [*self._seen(scored, scored.anomalous[told], now_ms)]
+        for reason, sighting in self._risen(scored, told, now_ms):
+            reasons.append(reason)
+            if reason is None:
+                sightings.append(sighting)
+        suppressed = [reason for reason in reasons if reason is not None]
         if self._incidents is None:
             return [alone(sighting, now_ms) for sighting in sightings], suppressed
         return self._incidents.step(sightings, self._clock.elapsed_ms, now_ms), suppressed
@@ -160,20 +173,19 @@ class Triage:
     def _wall_ms(self) -> int:
         return int(self._wall_s() * 1000)
 
-    def _suppress(self, scored: Scored, now_ms: int) -> tuple[Indices, list[str]]:
-        """The anomalous positions to be told of, and the reasons of the others."""
+    def _reasons(self, scored: Scored, now_ms: int) -> list[str | None]:
+        """Of each anomalous vector why it is suppressed; None where it is told of."""
         anomalous = scored.anomalous
         if not self.suppressions or not len(anomalous):
-            return anomalous, []
+            return [None] * len(anomalous)
         events = [scored.event(position) for position in anomalous.tolist()]
+        owners = list(map(scored.subject, anomalous.tolist(), events))
 
         def first_features(asked: Sequence[int]) -> Sequence[str]:
             chosen = [events[n] for n in asked]
             return scored.first_features(chosen, anomalous[np.array(asked)])
 
-        reasons = self.suppressions.reasons(events, first_features, now_ms)
-        told = np.array([reason is None for reason in reasons])
-        return anomalous[told], [reason for reason in reasons if reason is not None]
+        return self.suppressions.reasons(events, owners, first_features, now_ms)
 
     def _seen(
         self, scored: Scored, anomalous: Indices, now_ms: int
@@ -202,37 +214,49 @@ class Triage:
         return min(max(time_ms, typical_ms - LARGE_STEP_MS), typical_ms + LARGE_STEP_MS)
 
     def _risen(
-        self, scored: Scored, anomalous: Indices, now_ms: int
-    ) -> Iterator[Sighting[Detection]]:
-        """Whose level is up, told of by the worst vector that it has in this micro-batch."""
+        self, scored: Scored, told: NDArray[np.bool_], now_ms: int
+    ) -> Iterator[tuple[str | None, Sighting[Detection]]]:
+        """Whose level is up, told of by the worst vector that it has in this micro-batch.
+
+        And why that is suppressed, if it is. Suppressed vectors are in no level.
+
+        Args:
+            told: of each anomalous vector whether it is not suppressed.
+        """
         if self._spikes is None:
             return
-        told = np.zeros(len(scored.errors), bool)
-        told[anomalous] = True
-        origins = scored.decoded.batch.origins
-        for rise in self._spikes.step(scored.errors, told, origins, self._clock):
-            if self._incidents is None and rise.windows > 1:
-                continue
-            of_entity = rise.entity >= 0
-            worst = scored.detection(_worst(scored, rise.entity))
-            if of_entity and self._is_suppressed(worst.event, now_ms):
-                continue
-            sighting = sighting_of(worst, now_ms)
-            time_ms = self._near(sighting.last_seen_ms)
-            yield replace(
-                sighting,
-                subjects=sighting.subjects if of_entity else (self._stream,),
-                uid=finding_uid(worst, "/level" if of_entity else "/stream"),
-                vectors=0,
-                first_seen_ms=min(rise.spike.since_ms, time_ms),
-                last_seen_ms=time_ms,
-                spike=rise.spike,
-            )
+        anomalous = np.zeros(len(scored.errors), bool)
+        anomalous[scored.anomalous] = True
+        kept = np.delete(np.arange(len(anomalous)), scored.anomalous[~told])
+        errors, origins = scored.errors[kept], scored.decoded.batch.origins
+        if origins and len(kept) < len(anomalous):
+            origins = origins.at(kept)
+        for rise in self._spikes.step(errors, anomalous[kept], origins, self._clock):
+            worst = scored.detection(int(kept[_worst(errors, origins, rise.entity)]))
+            reason = self._reason(worst, now_ms) if rise.entity >= 0 else None
+            if rise.windows == 1 or (self._incidents is not None and reason is None):
+                yield reason, self._rise(rise, worst, now_ms)
 
-    def _is_suppressed(self, event: EventIdentity, now_ms: int) -> bool:
-        """Whether an entity is, whatever its features."""
-        reasons = self.suppressions.reasons([event], lambda asked: [""] * len(asked), now_ms)
-        return reasons != [None]
+    def _rise(self, rise: Rise, worst: Detection, now_ms: int) -> Sighting[Detection]:
+        """A rise as an incident may take it in."""
+        sighting, of_entity = sighting_of(worst, now_ms), rise.entity >= 0
+        time_ms = self._near(sighting.last_seen_ms)
+        return replace(
+            sighting,
+            subjects=sighting.subjects if of_entity else (self._stream,),
+            uid=finding_uid(worst, "/level" if of_entity else "/stream"),
+            vectors=0,
+            first_seen_ms=min(rise.spike.since_ms, time_ms),
+            last_seen_ms=time_ms,
+            spike=rise.spike,
+        )
+
+    def _reason(self, worst: Detection, now_ms: int) -> str | None:
+        """Why an entity is suppressed, whatever its features."""
+        [reason] = self.suppressions.reasons(
+            [worst.event], [subjects(worst)[0].name], lambda asked: [""] * len(asked), now_ms
+        )
+        return reason
 
 
 def _grouped(scored: Scored, anomalous: Indices) -> Iterable[list[int]]:
@@ -248,13 +272,12 @@ def _grouped(scored: Scored, anomalous: Indices) -> Iterable[list[int]]:
     return groups.values()
 
 
-def _worst(scored: Scored, entity: int) -> int:
+def _worst(errors: NDArray[np.float32], origins: Origins | None, entity: int) -> int:
     """The position of the largest error, of an entity or, where it is negative, of all."""
-    origins = scored.decoded.batch.origins
     if entity < 0 or origins is None:
-        return int(scored.errors.argmax())
+        return int(errors.argmax())
     owned = np.flatnonzero(origins.entities == entity)
-    return int(owned[scored.errors[owned].argmax()])
+    return int(owned[errors[owned].argmax()])
 
 
 def build_triage(

@@ -60,8 +60,8 @@ class Metrics:
         )
         self.suppressed = Counter(
             "anomaly_monitor_suppressed",
-            "Vectors past the threshold of which nothing was told, by the reason that the "
-            "settings give.",
+            "Vectors past the threshold, and rises of the level, of which nothing was told, by the "
+            "reason that the settings give.",
             ["reason"],
             registry=registry,
         )

@@ -291,6 +291,16 @@ def test_decoding_notes_who_and_when_each_vector_was() -> None:
     ]
 
 
+def test_names_that_begin_alike_are_one_entity() -> None:
+    found = origins_of(
+        {"bytes": 1, "id.src": "a" * 256 + "b"},
+        {"bytes": 1, "id.src": "a" * 10_000},
+        {"bytes": 1, "id": {"src": "a" * 257}},
+        {"bytes": 1, "id.src": "a" * 255},
+    )
+    assert [name for name, _ in found] == ["a" * 256] * 3 + ["a" * 255]
+
+
 def test_what_is_noted_belongs_to_its_vector_though_others_are_refused() -> None:
     events = [
         {"bytes": "many" if n % 3 == 1 else n, "id.src": f"10.0.0.{n % 4}", "ts": n}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from monitor.errors import StreamError
 from monitor.ingest.json_codec import JsonCodec
 from monitor.reasons import Reason
 from monitor.stream.pipeline import Judged, Pipeline, describe
-from monitor.stream.suppress import Suppressions
+from monitor.stream.suppress import Pattern, Suppressions
 from monitor.stream.triage import build_triage
 from tests.support.alerts import judge
 from tests.support.detectors import SPEC, fit_small
@@ -295,6 +296,8 @@ def suppressed_by(detector: Detector, *events: Any, **rule: Any) -> list[str]:
         ({"entity": "10.0.0.5"}, ["b", "c"]),
         ({"entity": "10.0.0.0/24"}, ["c"]),
         ({"entity": "10.0.*"}, ["c"]),
+        ({"entity": "10.0.0.[5-6]"}, ["a", "b", "c"]),
+        ({"entity": "10.0.0.?"}, ["a", "b", "c"]),
         ({"entity": "10.0.0.9"}, ["a", "b", "c"]),
         ({"labels": {"destination": "10.0.0.9"}}, []),
         ({"labels": {"destination": "10.0.0.9", "source": "2001:db8::/32"}}, ["a", "b"]),
@@ -317,6 +320,51 @@ def test_a_suppression_can_name_the_first_feature(detector: Detector) -> None:
     [first] = walk(pipeline_of(detector), batch_of(odd("a", "10.0.0.5"))).alerts
     name = first.unmapped.features[0].name
     assert suppressed_by(detector, odd("a", "10.0.0.5"), feature=name) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "matches"),
+    [
+        ("10.0.0.0/8", "::ffff:10.0.0.1", True),
+        ("10.0.0.0/8", "::ffff:11.0.0.1", False),
+        ("::ffff:0:0/96", "::ffff:10.0.0.1", True),
+        ("2001:db8::/32", "10.0.0.1", False),
+        ("rate[0]", "rate[0]", True),
+        ("rate[*]", "rate[12]", True),
+        ("rate[0]", "rate0", False),
+        ("flag?", "flag?", True),
+        ("flag?", "flags", False),
+        ("a*c", "abc", True),
+    ],
+)
+def test_a_condition_is_an_address_a_range_or_a_text_with_stars(
+    pattern: str, value: str, matches: bool
+) -> None:
+    assert Pattern(pattern).matches(value) is matches
+
+
+@pytest.mark.parametrize(("key", "name"), [(b"key", "key"), (None, "vectors/3")])
+def test_a_suppression_can_name_the_record_key_or_partition_that_an_alert_would_be_about(
+    detector: Detector, key: bytes | None, name: str
+) -> None:
+    rules = [Suppression(reason="known", entity=name)]
+    pipeline = pipeline_of(detector, IncidentSettings(), rules)
+    record = Record(json.dumps(ODD).encode(), 100, key=key)
+    judged = walk(pipeline, MicroBatch([record], {}))
+    assert (judged.suppressed, judged.outputs) == (["known"], [])
+
+
+def test_an_open_incident_keeps_little_of_a_large_record_key(detector: Detector) -> None:
+    pipeline = pipeline_of(detector, IncidentSettings())
+    tracemalloc.start()
+    record = Record(json.dumps(ODD).encode(), 100, key=b"k" * 1_000_000)
+    [key] = [output.key for output in walk(pipeline, MicroBatch([record], {})).outputs]
+    del record
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert key == b"k" * 1024
+    assert pipeline.triage.open_incidents == 1
+    assert kept < 200_000
 
 
 def test_a_suppression_of_everything_and_an_expired_one_are_warned_about() -> None:
@@ -369,3 +417,49 @@ def test_a_rise_of_the_level_is_told_in_words(detector: Detector) -> None:
     words = r"anomaly ratio 50 %, usually about 2\.\d %, since \d\d:\d\d UTC; "
     assert re.match(words, rises[0].message)
     assert rises[0].time <= (start_s + 45) * 1000
+
+
+SCANNER = Suppression(reason="scanner", entity="10.9.0.0/16")
+
+
+def by_the_second(
+    pipeline: Pipeline, events_at: Callable[[int], Sequence[dict[str, Any]]], seconds: int = 60
+) -> list[Judged]:
+    start_s = NOW_MS / 1000 - 10_000
+    return [
+        walk(pipeline, batch_of(*({**event, "ts": start_s + n} for event in events_at(n))))
+        for n in range(seconds)
+    ]
+
+
+def test_what_is_suppressed_makes_no_rise_of_the_stream(detector: Detector) -> None:
+    def events_at(second: int) -> list[dict[str, Any]]:
+        scans = 20 if second >= 40 else 0
+        return [*[odd("", "10.9.1.1")] * scans, *[{**NORMAL, "src": "10.0.0.1"}] * (40 - scans)]
+
+    settings = SpikeSettings(window_seconds=1)
+    pipeline = pipeline_of(detector, IncidentSettings(), [SCANNER], settings)
+    judged = by_the_second(pipeline, events_at)
+    assert [alert for each in judged for alert in each.alerts] == []
+    assert sum(len(each.suppressed) for each in judged) == 20 * 20
+    assert pipeline.triage.spike_level == 0
+
+
+def test_a_rise_of_a_suppressed_entity_is_counted_once(detector: Detector) -> None:
+    larger = {**NORMAL, "packets": 12, "src": "10.9.1.1"}
+
+    def events_at(second: int) -> list[dict[str, Any]]:
+        scanner = larger if second >= 40 else {**NORMAL, "src": "10.9.1.1"}
+        return [scanner, *[{**NORMAL, "src": "10.0.0.1"}] * 20]
+
+    settings = SpikeSettings(window_seconds=1)
+    told = by_the_second(pipeline_of(detector, IncidentSettings(), (), settings), events_at)
+    names = [alert.unmapped.incident.name for each in told for alert in each.alerts]
+    assert sum(each.anomalous for each in told) == 0
+    assert "10.9.1.1" in names
+    spared = by_the_second(
+        pipeline_of(detector, IncidentSettings(), [SCANNER], settings), events_at
+    )
+    left = [alert.unmapped.incident.name for each in spared for alert in each.alerts]
+    assert left == [name for name in names if name != "10.9.1.1"]
+    assert [reason for each in spared for reason in each.suppressed] == ["scanner"]

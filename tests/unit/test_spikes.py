@@ -4,13 +4,24 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+import orjson
 import pytest
 
 from monitor.batch import Origins
 from monitor.detect.spikes import Rise, SpikeOptions, Spikes
 from monitor.detect.stream_clock import StreamClock
+from monitor.features import FeatureSpec
+from monitor.ingest.json_codec import JsonCodec
 
 START_MS, DAY_S, WINDOW_S = 1_790_000_000_000, 86_400, 10.0
+HOSTS = FeatureSpec.parse(
+    {
+        "name": "hosts",
+        "identity": {"source_address": "host"},
+        "features": [{"name": "bytes", "kind": "numeric"}],
+    },
+    "hosts",
+)
 Window = tuple[np.ndarray, np.ndarray]  # errors, whether anomalous
 Traffic = Callable[[np.random.Generator, float], Window]
 
@@ -94,6 +105,34 @@ def test_one_burst_is_no_new_level() -> None:
     assert list(play(spikes, windows)) == []
 
 
+def test_a_rise_of_the_ratio_is_found_after_a_burst() -> None:
+    random, spikes = np.random.default_rng(0), Spikes(SpikeOptions())
+
+    def windows(ratio: float, count: int) -> Iterator[Window]:
+        for _ in range(count):
+            yield made_of(random.binomial(1000, ratio), random.exponential(0.3, 1000))
+
+    burst = [made_of(1000, random.exponential(0.3, 1000))]
+    usual = [*windows(0.001, 100), *burst, *windows(0.001, 100)]
+    assert list(play(spikes, usual)) == []
+    first, rise = next(play(spikes, windows(0.06, 10), start=201))
+    assert first - 201 < 6
+    assert rise.spike.measure == "anomaly ratio"
+
+
+def test_a_rise_of_the_mean_error_is_found_after_a_burst() -> None:
+    random, spikes = np.random.default_rng(0), Spikes(SpikeOptions())
+
+    def windows(level: float, count: int) -> list[Window]:
+        return [made_of(0, random.exponential(level, 500)) for _ in range(count)]
+
+    usual = [*windows(0.3, 100), *windows(300, 1), *windows(0.3, 100)]
+    assert list(play(spikes, usual)) == []
+    first, rise = next(play(spikes, windows(0.45, 20), start=201))
+    assert first - 201 < 6
+    assert rise.spike.measure == "mean error"
+
+
 def test_a_rise_ends_soon_after_the_level_is_as_before() -> None:
     random, spikes = np.random.default_rng(0), Spikes(SpikeOptions())
     factors = [1] * 100 + [5] * 40 + [1] * 100
@@ -154,22 +193,24 @@ def test_the_entity_whose_level_rises_is_named() -> None:
 
 
 def test_invented_entities_take_no_memory_beyond_the_bound() -> None:
-    spikes = Spikes(SpikeOptions(max_entities=5000))
-    errors, anomalous = np.ones(4096, np.float32), np.zeros(4096, bool)
-    codes = np.arange(4096)
+    errors, anomalous = np.ones(500, np.float32), np.zeros(500, bool)
+    codec = JsonCodec(HOSTS, [()], read_origins=True)
 
-    def invent(batches: range) -> None:
+    def invent(spikes: Spikes, batches: range) -> None:
         for batch in batches:
-            names = [f"{batch}.{n}" for n in range(4096)]
-            spikes.step(errors, anomalous, of_hosts(names, codes), clock_at(batch / 10))
+            names = [f"{batch}.{n}".ljust(4096, "é") for n in range(500)]
+            values = [orjson.dumps({"bytes": 1, "host": name}) for name in names]
+            origins = codec.decode(values).batch.origins
+            spikes.step(errors, anomalous, origins, clock_at(batch / 10))
 
-    invent(range(10))
+    invent(Spikes(SpikeOptions(max_entities=600)), range(2))
     tracemalloc.start()
-    invent(range(10, 60))
-    grown, _ = tracemalloc.get_traced_memory()
+    spikes = Spikes(SpikeOptions(max_entities=600))
+    invent(spikes, range(20))
+    taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(spikes) == 5000
-    assert grown < 3e6
+    assert len(spikes) == 600
+    assert taken < 600 * 1500
 
 
 def test_more_entities_in_a_batch_than_are_held_do_no_harm() -> None:
