@@ -148,7 +148,7 @@ def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -
         codec,
         detector,
         bundle_id=manifest.bundle_id,
-        detector_name=f"{manifest.network.name} autoencoder",
+        detector_name=f"{manifest.network.name} network",
         alert_topic=settings.kafka.alert_topic,
         dead_letter_topic=settings.kafka.dead_letter_topic,
         top_features=settings.alerts.top_features,

@@ -74,7 +74,7 @@ def pipeline_of(
         JsonCodec(SPEC, detector.vocabularies, read_origins=True),
         detector,
         bundle_id="b" * 16,
-        detector_name="dense autoencoder",
+        detector_name="dense network",
         alert_topic="alerts",
         dead_letter_topic="dead-letters",
         top_features=2,
