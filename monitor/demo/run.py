@@ -111,8 +111,8 @@ class Demo:
         self._say(f"2/4  Start a broker ({self._broker_name}) and the daemon")
         self._start()
         self._say(
-            "3/4  Replay the test set; the first alert of each kind of attack. Each vector has its "
-            "own, as NSL-KDD names no hosts to group them by:"
+            "3/4  Replay the test set; the first alert of each kind of attack\n"
+            "     (NSL-KDD names no hosts to group by, so each anomalous vector has its own)"
         )
         alerts, labels, streamed = self._stream()
         self._say("4/4  Compare the alerts with the labels that the daemon never saw")
