@@ -88,8 +88,13 @@ def _print(console: "Console", comparison: "Comparison") -> None:
 
     titles, rows = comparison.table()
     table = Table(box=None, pad_edge=False, collapse_padding=True)
-    for title in titles:
-        table.add_column(title, justify="left" if title == titles[0] else "right", overflow="fold")
+    for title, *cells in zip(titles, *rows, strict=True):
+        table.add_column(
+            title,
+            justify="left" if title == titles[0] else "right",
+            overflow="fold",
+            min_width=max(map(len, cells)),  # titles give way, figures do not
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)

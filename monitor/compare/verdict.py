@@ -73,7 +73,7 @@ COLUMNS = {
     "false_alarm_rate": Column("alarms, %", "{:.2f}", 100),
     "training_seconds": Column("train, s", "{:.1f}", spread=False),
     "vectors_per_second": Column("vectors/s", "{:,.0f}", spread=False),
-    "bundle_bytes": Column("size, kB", "{:,.0f}", 1e-3, spread=False),
+    "bundle_bytes": Column("kB", "{:,.0f}", 1e-3, spread=False),
 }
 COST = ("training_seconds", "vectors_per_second", "bundle_bytes")
 LEGEND = (
