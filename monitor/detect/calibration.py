@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from monitor.errors import DataError
 
-Errors = NDArray[np.float32]
-
 PEAKS_SHARE = 0.02
 BEYOND_DATA = 2
 """Held-back errors beyond which the fit takes over: a threshold is measured as far as any can."""
@@ -104,13 +102,17 @@ class Calibration:
 
     def _survival(self, beyond: NDArray[np.float64]) -> NDArray[np.float64]:
         """P(Y > y) of the tail alone, kept above zero so that a rarity always has a logarithm."""
-        y, shape = beyond / self.tail.scale, self.tail.shape
-        if abs(shape) < NO_SHAPE:
-            return np.maximum(np.exp(-y), RAREST)
-        base = np.maximum(1 + shape * y, 0.0)
-        with np.errstate(divide="ignore"):
-            pareto = base ** (-1 / shape)
-        return np.maximum(np.maximum(pareto, ENDLESS_SHARE * np.exp(-y)), RAREST)
+        y = beyond / self.tail.scale
+        endless = ENDLESS_SHARE * np.exp(-y)
+        return np.maximum(np.maximum(_exceedance(y, self.tail.shape), endless), RAREST)
+
+
+def _exceedance(y: NDArray[np.float64], shape: ArrayLike) -> NDArray[np.float64]:
+    """P(Y > y) of the standard Pareto distribution; exponential where it has no shape."""
+    shape = np.asarray(shape, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        pareto = np.maximum(1 + shape * y, 0.0) ** (-1 / shape)
+    return np.where(np.abs(shape) < NO_SHAPE, np.exp(-y), pareto)
 
 
 def _stretch(exponential: Any, shape: float) -> Any:
@@ -130,7 +132,7 @@ def poor_fit(calibration: Calibration) -> str | None:
     )
 
 
-def _fit_tail(ordered: Errors) -> Tail:
+def _fit_tail(ordered: NDArray[np.float32]) -> Tail:
     """Fit the largest 2 % of ascending errors (at least ten), and move to where they end.
 
     What exceeds a higher start follows the same distribution with the scale that it has there
@@ -185,9 +187,7 @@ def _fit_p_value(peaks: NDArray[np.float64]) -> float:
 def _distance(peaks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cramer-von Mises distance of each (..., m) row of ascending peaks from its own fit."""
     shape, scale = (value[..., None] for value in _pareto(peaks))
-    y = peaks / scale
-    curved = np.where(np.abs(shape) < NO_SHAPE, NO_SHAPE, shape)
-    cumulative = 1 - np.maximum(1 + curved * y, 0.0) ** (-1 / curved)
+    cumulative = 1 - _exceedance(peaks / scale, shape)
     count = peaks.shape[-1]
     even = (2 * np.arange(1, count + 1) - 1) / (2 * count)
     distance: NDArray[np.float64] = 1 / (12 * count) + ((cumulative - even) ** 2).sum(axis=-1)

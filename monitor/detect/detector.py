@@ -106,9 +106,9 @@ class ReconstructionModel(nn.Module):
         return self.network.encode(limited(self.preprocessor(values)))
 
 
-def mean_of_members(results: Tensor) -> Tensor:
-    """([m,] n, ...) results of a network's m members, or of a single one, to (n, ...)."""
-    return results.mean(dim=0) if results.ndim == 3 else results
+def mean_of_members(results: Tensor, axes: int = 2) -> Tensor:
+    """Results of a network's m members, ([m,] n, ...), to what a single one has: so many axes."""
+    return results.mean(dim=0) if results.ndim > axes else results
 
 
 def limited(z: Tensor) -> Tensor:

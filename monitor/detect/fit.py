@@ -25,6 +25,7 @@ from monitor.detect.detector import (
     Detector,
     ReconstructionModel,
     limited,
+    mean_of_members,
 )
 from monitor.detect.networks import Network, network_class
 from monitor.detect.preprocess import Preprocessor
@@ -313,8 +314,7 @@ def _mean_error(model: ReconstructionModel, vectors: Tensor) -> float:
 def _robust_errors_of(model: ReconstructionModel, vectors: Tensor) -> Tensor:
     """(n, f) vectors to their (n,) robust errors, the mean of the members'."""
     z = model.preprocessor(vectors)
-    errors = _robust_errors(model, model.network(limited(z)), z)
-    return errors if errors.ndim == 1 else errors.mean(dim=0)
+    return mean_of_members(_robust_errors(model, model.network(limited(z)), z), axes=1)
 
 
 @torch.inference_mode()

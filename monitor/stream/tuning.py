@@ -55,6 +55,7 @@ class Tuning:
             self._recalibration = Recalibration(change) if follows.enabled else None
         rate = settings.false_alarm_rate or own_rate
         self._move(self._budget.rate(self._traffic, rate) if self._budget else rate)
+        self._tell()
         log.info("budget", alerts_per_day=wanted, **self._facts())
         self._warn()
 
@@ -81,7 +82,6 @@ class Tuning:
         drift = self._recalibration.drift if self._recalibration else 1.0
         if (rate, drift) != (self.detector.false_alarm_rate, self.detector.drift):
             self.detector = self.detector.with_budget(rate, drift)
-        self._tell()
 
     def _facts(self) -> dict[str, float]:
         return {
