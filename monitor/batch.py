@@ -81,11 +81,14 @@ class VectorBatch:
             categorical as the code of the value in its vocabulary, 0 for an unseen one.
         rows: (n,) int64, position of each vector's record in the micro-batch or file.
         origins: where the codec was asked for them.
+        within: (n,) int32, position of each vector in its record; -1 where the record is the
+            vector. None where that holds for all.
     """
 
     values: Matrix
     rows: Indices
     origins: Origins | None = None
+    within: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,11 +96,16 @@ class VectorBatch:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record that is no vector of the spec: which one, and why."""
+    """A record that is no vector of the spec: which one, and why.
+
+    Attributes:
+        vectors: how many it claims to hold, as far as it can be told.
+    """
 
     row: int
     reason: Reason
     error: str
+    vectors: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Detection:
         features: those that carry most of the error, largest share first.
         record_key: key of the Kafka record, at most MAX_KEY_BYTES of it.
         vector: (f,) float32, for whoever explains it.
+        within: its position in the record; -1 where the record is the vector.
     """
 
     topic: str
@@ -79,6 +80,7 @@ class Detection:
     detector_name: str
     record_key: bytes | None = None
     vector: NDArray[np.float32] | None = field(default=None, compare=False)
+    within: int = -1
 
 
 def subjects(detection: Detection) -> tuple[Subject, ...]:
@@ -136,8 +138,9 @@ def finding_uid(detection: Detection, about: str = "") -> str:
     Args:
         about: tells apart what one record opens.
     """
-    record = f"{clean(detection.topic)}/{detection.partition}/{detection.offset}{about}"
-    return str(uuid5(_NAMESPACE, f"{detection.bundle_id}/{record}"))
+    record = f"{clean(detection.topic)}/{detection.partition}/{detection.offset}"
+    place = record if detection.within < 0 else f"{record}/{detection.within}"
+    return str(uuid5(_NAMESPACE, f"{detection.bundle_id}/{place}{about}"))
 
 
 def plausible_time(event_time_ms: int | None, record_time_ms: int, now_ms: int) -> int:
@@ -273,7 +276,10 @@ def _facts(incident: Incident[Detection], community_id: str | None) -> AnomalyFa
         features=tuple(explained(feature) for feature in detection.features),
         bundle_id=detection.bundle_id,
         source=SourceRecord(
-            topic=clean(detection.topic), partition=detection.partition, offset=detection.offset
+            topic=clean(detection.topic),
+            partition=detection.partition,
+            offset=detection.offset,
+            within=detection.within if detection.within >= 0 else None,
         ),
         event_time_ms=_valid_time(event.event_time_ms),
         record_id=clean(event.record_id) if event.record_id else None,

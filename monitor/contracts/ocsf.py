@@ -226,6 +226,10 @@ class SourceRecord(_Object):
     topic: Text
     partition: Count
     offset: Count
+    within: Count | None = Field(
+        default=None,
+        description="Position of the vector in a record that holds many, counted from 0.",
+    )
 
 
 class SpikeFacts(_Object):

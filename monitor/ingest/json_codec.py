@@ -98,7 +98,7 @@ class JsonCodec:
         rejects = sorted(read.rejects, key=lambda reject: reject.row)
         return Decoded(batch, rejects, read.not_selected)
 
-    def identify(self, value: bytes) -> EventIdentity:
+    def identify(self, value: bytes, within: int = -1) -> EventIdentity:  # noqa: ARG002
         """Read again a record that decoded: who and when it was, and its values as they stand."""
         document = orjson.loads(value)
         if not isinstance(document, dict):

@@ -23,7 +23,7 @@ from monitor.detect.detector import Detector
 from monitor.detect.explain import explain
 from monitor.detect.incidents import Change
 from monitor.errors import StreamError
-from monitor.ingest.json_codec import JsonCodec
+from monitor.ingest.codec import Codec
 from monitor.reasons import Reason
 from monitor.stream.contracts import Output
 from monitor.stream.triage import Scored, Triage
@@ -61,7 +61,7 @@ class Pipeline:
 
     def __init__(
         self,
-        codec: JsonCodec,
+        codec: Codec,
         detector: Detector,
         bundle_id: str,
         detector_name: str,

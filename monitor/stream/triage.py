@@ -59,7 +59,7 @@ class Scored:
     detector: Detector
     bundle_id: str
     detector_name: str
-    identify: Callable[[bytes], EventIdentity]
+    identify: Callable[[bytes, int], EventIdentity]
 
     @cached_property
     def rarities(self) -> NDArray[np.float64]:
@@ -72,7 +72,12 @@ class Scored:
 
     def event(self, position: int) -> EventIdentity:
         """What the record of a vector says of itself."""
-        return self.identify(self.record(position).value or b"")
+        return self.identify(self.record(position).value or b"", self.within(position))
+
+    def within(self, position: int) -> int:
+        """The position of a vector in its record; -1 where the record is the vector."""
+        within = self.decoded.batch.within
+        return -1 if within is None else int(within[position])
 
     def subject(self, position: int, event: EventIdentity) -> str:
         """Whom an alert of a vector and its event would be about."""
@@ -104,6 +109,7 @@ class Scored:
             detector_name=self.detector_name,
             record_key=record.key and record.key[:MAX_KEY_BYTES],
             vector=self.decoded.batch.values[position].copy(),
+            within=self.within(position),
         )
 
     def first_features(self, events: Sequence[EventIdentity], positions: Indices) -> list[str]:
