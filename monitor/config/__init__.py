@@ -48,12 +48,19 @@ def _device(name: str) -> str:
 
 
 class BatchSettings(BaseModel):
-    """A micro-batch ends at whichever of the two comes first."""
+    """A micro-batch ends at whichever comes first; sooner where nobody has anything else to do."""
 
     model_config = STRICT
 
     max_vectors: int = Field(
         default=4096, ge=1, le=1_000_000, description="Records in a micro-batch."
+    )
+    max_bytes: int = Field(
+        default=8_388_608,
+        ge=1,
+        le=1_073_741_824,
+        description="Their values, in bytes. Together with max_vectors it bounds memory: up to six "
+        "micro-batches are in it at a time.",
     )
     max_delay_ms: int = Field(
         default=20, ge=0, le=60_000, description="Time a micro-batch waits to be filled."
@@ -121,6 +128,13 @@ class Settings(BaseModel):
         default="auto",
         description="Where to score: cpu, cuda, cuda:N, or auto (CUDA when there is one).",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that share the partitions on this host, as members of the group "
+        "with one log and one telemetry port. At most one a partition has anything to do.",
+    )
     false_alarm_rate: float | None = Field(
         default=None,
         gt=0,
@@ -133,8 +147,8 @@ class Settings(BaseModel):
         gt=0,
         allow_inf_nan=False,
         description="The same budget in other words, instead of false_alarm_rate: normal vectors "
-        "that may exceed the threshold in a day of the traffic as this process measures it; of "
-        "several members of a group each has a budget of its own. The bundle's rate holds for the "
+        "that may exceed the threshold in a day of the traffic as this process measures it; its "
+        "workers share it, but of several hosts in a group each has a budget of its own. The bundle's rate holds for the "
         "first minute of traffic and is loosened ten times at most. A lone vector makes an "
         "incident that opens and closes, hence two alerts.",
     )

@@ -13,12 +13,18 @@ from monitor.stream.ledger import Ledger
 
 
 class Backlog:
-    """At most `capacity` micro-batches, in order; each is entered in the ledger when it is full."""
+    """At most `capacity` micro-batches, in order; each is entered in the ledger when it is full.
 
-    def __init__(self, ledger: Ledger, capacity: int) -> None:
+    Args:
+        max_records, max_bytes: what a micro-batch holds at most; the last poll may pass the latter.
+    """
+
+    def __init__(self, ledger: Ledger, capacity: int, max_records: int, max_bytes: int) -> None:
         self._ledger, self._capacity = ledger, capacity
+        self._max_records, self._max_bytes = max_records, max_bytes
         self._queue: deque[MicroBatch] = deque()
         self._records: list[Record] = []
+        self._bytes = self._waiting = 0
         self._next_offsets: dict[Partition, int] = {}
         self._changed = Condition()
         self._closed = False
@@ -27,14 +33,25 @@ class Backlog:
         """Add records to the growing micro-batch."""
         for partition, records in polled.items():
             self._records += records
+            self._bytes += sum(len(record.value or b"") for record in records)
             self._next_offsets[Partition(*partition)] = records[-1].offset + 1
+
+    @property
+    def room(self) -> int:
+        """How many more records the growing micro-batch takes."""
+        return self._max_records - len(self._records) if self._bytes < self._max_bytes else 0
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody has nothing to do until the growing micro-batch is sealed."""
+        return self._waiting > 0 and not self._queue
 
     def seal(self) -> None:
         """End the growing micro-batch and put it in the queue, if it holds anything."""
         with self._changed:
             if self._records:
                 batch = MicroBatch(self._records, self._next_offsets)
-                self._records, self._next_offsets = [], {}
+                self._records, self._next_offsets, self._bytes = [], {}, 0
                 self._ledger.hand_out(batch.records, batch.next_offsets)
                 self._queue.append(batch)
                 self._changed.notify_all()
@@ -42,7 +59,9 @@ class Backlog:
     def take(self, timeout_s: float) -> MicroBatch | None:
         """The oldest micro-batch, or None when there is none within the time."""
         with self._changed:
+            self._waiting += timeout_s > 0
             self._changed.wait_for(lambda: self._queue or self._closed, timeout_s)
+            self._waiting -= timeout_s > 0
             if not self._queue:
                 return None
             self._changed.notify_all()

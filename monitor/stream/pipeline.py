@@ -1,19 +1,20 @@
 """The data's walk without Kafka: a micro-batch in, what there is to publish of it out.
 
-    decoded = pipeline.decode(batch)
-    judged = pipeline.judge(batch, decoded)
+    scored = pipeline.score(batch, pipeline.decode(batch))
+    judged = pipeline.judge(scored)
 
 Records become arrays at once; a row becomes an object again only once it has been found anomalous.
+Decoding and scoring change nothing, so that they may run ahead on a thread of their own; what is
+judged is judged in order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monitor.batch import Decoded, MicroBatch, Record, Reject
 from monitor.contracts.alert import Detection, alert_key, render_alert
@@ -24,30 +25,22 @@ from monitor.detect.explain import explain
 from monitor.detect.incidents import Change
 from monitor.errors import StreamError
 from monitor.ingest.codec import Codec
-from monitor.reasons import Reason
 from monitor.stream.contracts import Output
 from monitor.stream.triage import Scored, Triage
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What comes of a micro-batch, or of none for a while.
+    """What there is to tell of a micro-batch, or after a while without one.
 
     Attributes:
         outputs: alerts, then dead letters.
-        errors: (n,) float32 reconstruction errors of its vectors.
-        anomalous: how many of them exceeded the threshold.
-        suppressed, reasons: why, of each vector or rise that was suppressed, and of each dead
-            letter.
+        suppressed: why, of each vector or rise that was suppressed.
     """
 
     outputs: Sequence[Output]
     alerts: Sequence[DetectionFinding] = ()
-    errors: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    anomalous: int = 0
     suppressed: Sequence[str] = ()
-    reasons: Sequence[Reason] = ()
-    not_selected: int = 0
 
 
 class Pipeline:
@@ -86,39 +79,41 @@ class Pipeline:
         with _named("decoding", batch):
             return self._codec.decode(list(map(attrgetter("value"), batch.records)))
 
-    def judge(self, batch: MicroBatch, decoded: Decoded) -> Judged:
-        """Score the vectors, and render alerts and dead letters.
+    def score(self, batch: MicroBatch, decoded: Decoded) -> Scored:
+        """What the detector of the moment makes of the vectors.
 
         Raises:
             StreamError: by a defect, it failed on these records.
         """
+        detector, bundle_id = self.detector, self.bundle_id
         with _named("scoring", batch):
-            scores, now_ms = self.detector.score(decoded.batch.values), self._now_ms()
-            scored = Scored(
+            scores = detector.score(decoded.batch.values)
+            return Scored(
                 batch,
                 decoded,
                 scores.errors,
                 scores.anomalous,
-                self.detector,
-                self.bundle_id,
+                detector,
+                bundle_id,
                 self._detector_name,
                 self._codec.identify,
             )
+
+    def judge(self, scored: Scored) -> Judged:
+        """What there is to tell of a micro-batch: alerts and dead letters, rendered.
+
+        Raises:
+            StreamError: by a defect, it failed on these records.
+        """
+        batch, decoded, now_ms = scored.batch, scored.decoded, self._now_ms()
+        with _named("triage", batch):
             changes, suppressed = self.triage.step(scored, now_ms)
             outputs, alerts = self._tell(changes, now_ms)
             outputs += [
                 self._dead_letter(batch.records[reject.row], reject, now_ms)
                 for reject in decoded.rejects
             ]
-        return Judged(
-            outputs,
-            alerts,
-            scores.errors,
-            len(scores.anomalous),
-            suppressed,
-            [reject.reason for reject in decoded.rejects],
-            decoded.not_selected,
-        )
+        return Judged(outputs, alerts, suppressed)
 
     def tick(self) -> Judged:
         """What is due although nothing comes: to be called now and then while the input is idle."""

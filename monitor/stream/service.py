@@ -7,27 +7,33 @@ Threads:
 | name        | owner           | what I/O it does                      | how it ends             |
 |-------------|-----------------|---------------------------------------|-------------------------|
 | main        | `Service.run`   | Kafka's producer; its admin at start  | returns                 |
+| scorer      | `Service._serve`| none: decodes and scores              | with its executor       |
 | source      | `KafkaSource`   | Kafka's consumer                      | `KafkaSource.close`     |
 | kafka-io-*  | kafka-python    | the consumer's sockets and heartbeats | with its consumer       |
 | *-network-* | kafka-python    | the producer's sockets                | with its producer       |
 | telemetry   | TelemetryServer | HTTP; a further thread a request      | `TelemetryServer.close` |
 
-The main thread decodes, scores and publishes; between two micro-batches it takes what SIGHUP asks
-it to (`monitor.stream.reload`). The source's thread must not die unseen: what ends it is raised by
-`KafkaSource.next`, and ends the service.
+The three stages overlap: while the source polls, the scorer is at an older micro-batch, and the
+main thread tells of one older still. Each hands over a bounded number of them, in order. Between
+two the main thread takes what SIGHUP asks it to (`monitor.stream.reload`). No thread must die
+unseen: what ends the source is raised by `KafkaSource.next`, what ends scoring by its future, and
+either ends the service.
 
 Stop order, and why:
 
-1. The first SIGTERM or SIGINT sets a flag; the batch in hand is finished and published, for what is
-   half done would be done again. A second signal exits at once.
+1. The first SIGTERM or SIGINT sets a flag; what is being scored is finished and published, for what
+   is half done would be done again. A second signal exits at once.
 2. The source commits what is acknowledged and leaves the group, so that others take over at once.
 3. The producer closes: nothing needs it any more.
 4. The telemetry port closes last, so that the end can be watched.
 """
 
+import gc
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from operator import attrgetter
 from time import monotonic
@@ -55,7 +61,7 @@ from monitor.stream.reload import Reload
 from monitor.stream.sink import AbandonedError, KafkaSink
 from monitor.stream.source import KafkaSource
 from monitor.stream.suppress import Suppressions
-from monitor.stream.triage import build_triage
+from monitor.stream.triage import Scored, build_triage
 from monitor.stream.tuning import Tuning
 from monitor.telemetry.health import Health
 from monitor.telemetry.http import TelemetryServer
@@ -68,6 +74,9 @@ PUBLISH_SECONDS = 2.0
 LEAVE_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
+SCORED_AHEAD = 2
+"""Micro-batches that are being scored, or wait for the main thread to tell of them."""
+NOTHING = np.empty(0, np.float32)
 MAX_THREADS = 4
 """More gain nothing on networks of this size."""
 
@@ -182,6 +191,11 @@ class Service:
         self._was_ready = False
         self._vectors = 0
 
+    @property
+    def url(self) -> str:
+        """Where its telemetry is."""
+        return self._telemetry.url
+
     def run(self) -> None:
         """Serve until a signal; then finish in good order.
 
@@ -215,33 +229,53 @@ class Service:
         return False
 
     def _serve(self) -> None:
+        gc.freeze()  # what is loaded by now stays: the collector need not look at it again
         self._source.start()
-        while not self._stopping:
-            batch = self._source.next(NEXT_SECONDS)
-            self._reload.if_asked()
-            if batch:
-                self._handle(batch)
-            else:
-                self._idle()
-            self._tell_readiness()
+        ahead: deque[Future[Scored]] = deque()
+        with self._scorer() as scorer:
+            while not self._stopping:
+                batch = self._source.next(0 if ahead else NEXT_SECONDS)
+                self._reload.if_asked()
+                if batch:
+                    self._pipeline.detector = self._tuning.detector
+                    ahead.append(scorer.submit(self._score, batch))
+                if len(ahead) == SCORED_AHEAD or (ahead and not batch):
+                    self._tell(ahead.popleft().result())
+                elif not ahead:
+                    self._idle()
+                self._tell_readiness()
+            while ahead:
+                self._tell(ahead.popleft().result())
 
-    def _handle(self, batch: MicroBatch) -> None:
-        self._pipeline.detector = self._tuning.detector
+    @contextmanager
+    def _scorer(self) -> Iterator[Executor]:
+        """A thread that scores; what it has not begun when an error ends the service is let go."""
+        executor = ThreadPoolExecutor(1, "scorer")
+        try:
+            yield executor
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+    def _score(self, batch: MicroBatch) -> Scored:
         with self._stage("decode"):
             decoded = self._pipeline.decode(batch)
         with self._stage("score"):
-            judged = self._pipeline.judge(batch, decoded)
+            return self._pipeline.score(batch, decoded)
+
+    def _tell(self, scored: Scored) -> None:
+        with self._stage("triage"):
+            judged = self._pipeline.judge(scored)
         with self._stage("publish"):
-            self._sink.write(judged.outputs, batch.next_offsets)
-        self._count(batch, judged)
-        self._tuning.observe(judged.errors, monotonic())
+            self._sink.write(judged.outputs, scored.batch.next_offsets)
+        self._count(scored, judged)
+        self._tuning.observe(scored.errors, len(scored.anomalous), monotonic())
 
     def _idle(self) -> None:
         judged = self._pipeline.tick()
         if judged.outputs:
             self._sink.write(judged.outputs, {})
         self._count_alerts(judged)
-        self._tuning.observe(judged.errors, monotonic())
+        self._tuning.observe(NOTHING, 0, monotonic())
 
     def _count_alerts(self, judged: Judged) -> None:
         metrics, triage = self._metrics, self._pipeline.triage
@@ -249,24 +283,23 @@ class Service:
             metrics.alerts.labels(alert.severity, alert.activity_name).inc()
         for reason in judged.suppressed:
             metrics.suppressed.labels(reason).inc()
-        metrics.anomalies.inc(judged.anomalous)
         metrics.incidents_open.set(triage.open_incidents)
         metrics.spike_level.set(triage.spike_level)
 
-    def _count(self, batch: MicroBatch, judged: Judged) -> None:
-        metrics = self._metrics
-        self._vectors += len(judged.errors)
-        metrics.batch_vectors.observe(len(batch.records))
-        metrics.vectors.labels("scored").inc(len(judged.errors))
-        metrics.vectors.labels("dead_letter").inc(len(judged.reasons))
-        metrics.vectors.labels("not_selected").inc(judged.not_selected)
-        metrics.reconstruction_error.observe(judged.errors)
+    def _count(self, scored: Scored, judged: Judged) -> None:
+        metrics, decoded = self._metrics, scored.decoded
+        records = scored.batch.records
+        self._vectors += len(scored.errors)
+        metrics.batch_vectors.observe(len(scored.errors))
+        metrics.vectors.labels("scored").inc(len(scored.errors))
+        metrics.vectors.labels("dead_letter").inc(sum(r.vectors for r in decoded.rejects))
+        metrics.vectors.labels("not_selected").inc(decoded.not_selected)
+        metrics.anomalies.inc(len(scored.anomalous))
+        metrics.reconstruction_error.observe(scored.errors)
         self._count_alerts(judged)
-        for reason in judged.reasons:
-            metrics.dead_letters.labels(reason).inc()
-        times_ms = np.fromiter(
-            map(attrgetter("timestamp"), batch.records), np.int64, len(batch.records)
-        )
+        for reject in decoded.rejects:
+            metrics.dead_letters.labels(reject.reason).inc()
+        times_ms = np.fromiter(map(attrgetter("timestamp"), records), np.int64, len(records))
         latency_ms = now_ms() - times_ms[times_ms >= 0]
         metrics.detection_latency_seconds.observe(np.maximum(latency_ms, 0) / 1000)
 

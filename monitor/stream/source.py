@@ -48,6 +48,8 @@ from monitor.telemetry.metrics import Metrics
 QUEUED_BATCHES = 3
 IDLE_POLL_MS = 500
 PAUSED_POLL_MS = 10
+GATHER_MS = 2
+"""A micro-batch that is awaited ends when nothing came for as long."""
 ROOM_SECONDS = 0.1
 """How long to wait for room in the queue before polling again with the partitions paused."""
 AWAY_SECONDS = 1.0
@@ -90,7 +92,7 @@ class KafkaSource:
         self._kafka, self._batch = kafka, batch
         self._metrics, self._health, self._link = metrics, health, link
         self._ledger = Ledger()
-        self._backlog = Backlog(self._ledger, QUEUED_BATCHES)
+        self._backlog = Backlog(self._ledger, QUEUED_BATCHES, batch.max_vectors, batch.max_bytes)
         self._failure: MonitorError | None = None
         self._stopping = self._committing = False
         self._connected_at = self._committed_at = self._lag_told_at = float("-inf")
@@ -211,20 +213,27 @@ class KafkaSource:
         return self._connection.client
 
     def _grow_batch(self) -> None:
-        """Poll until the micro-batch is full, its time is over, or nothing is there at all."""
-        room = self._batch.max_vectors - self._poll(IDLE_POLL_MS, self._batch.max_vectors)
-        if room == self._batch.max_vectors:
+        """Poll until the micro-batch is full or its time is over.
+
+        Sooner where nobody has anything else to do and nothing more comes: small while there is
+        little, hence soon told of, and large under load.
+        """
+        if not self._poll(IDLE_POLL_MS):
             return
         started = monotonic()
         deadline = started + self._batch.max_delay_ms / 1000
-        while room > 0 and not self._stopping and (left := deadline - monotonic()) > 0:
-            room -= self._poll(int(left * 1000), room)
+        while self._backlog.room > 0 and not self._stopping:
+            left_ms = int(1000 * (deadline - monotonic()))
+            if left_ms <= 0 or not (
+                self._poll(min(left_ms, GATHER_MS)) or not self._backlog.is_awaited
+            ):
+                break
         self._metrics.stage_seconds.labels("poll").observe(monotonic() - started)
 
-    def _poll(self, timeout_ms: int, limit: int) -> int:
+    def _poll(self, timeout_ms: int) -> int:
         """Poll once into the growing micro-batch; returns how many records came."""
         try:
-            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
+            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=self._backlog.room)
         except (NoOffsetForPartitionError, OffsetOutOfRangeError, LogTruncationError) as error:
             self._reset(error)
         except FATAL as error:
@@ -244,7 +253,7 @@ class KafkaSource:
     def _poll_paused(self) -> None:
         """Keep the membership alive; records come only if a rebalance brings new partitions."""
         self._consumer.pause(*self._consumer.assignment())
-        self._poll(PAUSED_POLL_MS, self._batch.max_vectors)
+        self._poll(PAUSED_POLL_MS)
         self._consumer.resume(*self._consumer.assignment())
 
     def _reset(self, error: KafkaError) -> None:

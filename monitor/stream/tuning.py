@@ -2,7 +2,7 @@
 
 tuning = Tuning(detector, metrics)
 tuning.take(settings, manifest.calibration.false_alarm_rate)
-tuning.observe(errors, monotonic())  # those that tuning.detector has judged just now
+tuning.observe(errors, anomalous, monotonic())  # of vectors that were judged lately
 """
 
 import structlog
@@ -59,12 +59,11 @@ class Tuning:
         log.info("budget", alerts_per_day=wanted, **self._facts())
         self._warn()
 
-    def observe(self, errors: Matrix, now_s: float) -> None:
-        """Count the (n,) errors that the detector of the moment has judged; n may be 0."""
+    def observe(self, errors: Matrix, anomalous: int, now_s: float) -> None:
+        """Count (n,) errors and how many of them were past the threshold; n may be 0."""
         rate = self.detector.false_alarm_rate
-        over = int((errors > self.detector.threshold).sum())
-        self._metrics.recent.observe(over, len(errors))
-        self._realised.observe(over, len(errors) * rate)
+        self._metrics.recent.observe(anomalous, len(errors))
+        self._realised.observe(anomalous, len(errors) * rate)
         self._traffic.observe(len(errors), now_s)
         if self._recalibration:
             self._recalibration.observe(self.detector, errors, now_s)

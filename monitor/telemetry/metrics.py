@@ -30,7 +30,7 @@ from monitor.contracts.ocsf import ACTIVITY_CAPTIONS, Severity
 from monitor.reasons import Reason
 
 OUTCOMES = ("scored", "dead_letter", "not_selected")
-STAGES = ("poll", "decode", "score", "publish", "commit")
+STAGES = ("poll", "decode", "score", "triage", "publish", "commit")
 RECENT_VECTORS = 10_000
 """Memory of the anomaly ratio: a vector this many vectors ago weighs 1/e of the newest."""
 
@@ -48,8 +48,8 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         self.vectors = Counter(
             "anomaly_monitor_vectors",
-            "Records dealt with: scored, dead-lettered, or passed over because the spec's select "
-            "does not choose them.",
+            "Vectors dealt with: scored, dead-lettered (as many as the record claims to hold), or "
+            "passed over because the spec's select does not choose them.",
             ["outcome"],
             registry=registry,
         )
@@ -137,7 +137,7 @@ class Metrics:
         ).set_function(lambda: self.recent.share)
         self.batch_vectors = Histogram(
             "anomaly_monitor_batch_vectors",
-            "Records in a micro-batch.",
+            "Vectors in a micro-batch.",
             buckets=_VECTORS,
             registry=registry,
         )

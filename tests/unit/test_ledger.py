@@ -1,10 +1,12 @@
 """Which offsets may be committed, and what is waiting to be dealt with."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from monitor.batch import Partition
 from monitor.stream.backlog import Backlog
 from monitor.stream.ledger import Ledger
+from tests.support.waiting import until
 
 A, B = Partition("t", 0), Partition("t", 1)
 
@@ -16,10 +18,13 @@ class Fetched:
     topic: str
     partition: int
     offset: int
+    value: bytes | None
 
 
-def records(partition: Partition, first: int, last: int) -> list[Fetched]:
-    return [Fetched(*partition, offset) for offset in range(first, last + 1)]
+def records(
+    partition: Partition, first: int, last: int, value: bytes | None = None
+) -> list[Fetched]:
+    return [Fetched(*partition, offset, value) for offset in range(first, last + 1)]
 
 
 def test_what_is_acknowledged_may_be_committed_once() -> None:
@@ -76,7 +81,7 @@ def test_records_taken_back_are_no_longer_in_flight() -> None:
 def test_a_revocation_takes_its_partitions_out_of_the_backlog_and_leaves_the_others() -> None:
     ledger = Ledger()
     ledger.assign([A, B])
-    backlog = Backlog(ledger, capacity=3)
+    backlog = Backlog(ledger, capacity=3, max_records=100, max_bytes=1_000)
     backlog.add({A: records(A, 0, 2), B: records(B, 5, 6)})
     backlog.seal()
     backlog.add({A: records(A, 3, 4)})
@@ -93,7 +98,7 @@ def test_a_revocation_takes_its_partitions_out_of_the_backlog_and_leaves_the_oth
 def test_a_full_backlog_says_so_until_something_is_taken() -> None:
     ledger = Ledger()
     ledger.assign([A])
-    backlog = Backlog(ledger, capacity=2)
+    backlog = Backlog(ledger, capacity=2, max_records=100, max_bytes=1_000)
     for offset in range(2):
         assert not backlog.full_for(0)
         backlog.add({A: records(A, offset, offset)})
@@ -103,8 +108,31 @@ def test_a_full_backlog_says_so_until_something_is_taken() -> None:
     assert not backlog.full_for(0)
 
 
+def test_a_micro_batch_has_room_until_its_records_or_their_bytes_are_enough() -> None:
+    backlog = Backlog(Ledger(), capacity=1, max_records=10, max_bytes=30)
+    backlog.add({A: records(A, 0, 1)})
+    assert backlog.room == 8
+    backlog.add({A: records(A, 2, 2, bytes(30))})
+    assert backlog.room == 0
+    backlog.seal()
+    assert backlog.room == 10
+
+
+def test_a_micro_batch_is_awaited_while_somebody_waits_for_it() -> None:
+    ledger = Ledger()
+    backlog = Backlog(ledger, capacity=1, max_records=10, max_bytes=1_000)
+    with ThreadPoolExecutor(1) as executor:
+        assert not backlog.is_awaited
+        taken = executor.submit(backlog.take, 30)
+        until(lambda: backlog.is_awaited)
+        backlog.add({A: records(A, 0, 0)})
+        backlog.seal()
+        assert taken.result(30)
+    assert not backlog.is_awaited
+
+
 def test_nobody_waits_for_a_closed_backlog() -> None:
-    backlog = Backlog(Ledger(), capacity=1)
+    backlog = Backlog(Ledger(), capacity=1, max_records=100, max_bytes=1_000)
     backlog.close()
     assert backlog.take(timeout_s=60) is None
     backlog.pause(timeout_s=60)

@@ -47,6 +47,10 @@ def tuning(**top: object) -> tuple[Tuning, Metrics]:
     return tuned, metrics
 
 
+def observe(tuned: Tuning, seen: np.ndarray, now_s: float) -> None:
+    tuned.observe(seen, int((seen > tuned.detector.threshold).sum()), now_s)
+
+
 def gauge(registry: CollectorRegistry, name: str) -> float:
     value = registry.get_sample_value(f"anomaly_monitor_{name}")
     assert value is not None
@@ -64,10 +68,10 @@ def test_without_a_budget_in_the_settings_the_bundles_own_holds() -> None:
 def test_alerts_a_day_become_a_rate_once_the_traffic_is_known() -> None:
     tuned, metrics = tuning(alerts_per_day=8640)
     for second in range(50):
-        tuned.observe(errors(100, seed=second), second)
+        observe(tuned, errors(100, seed=second), second)
         assert tuned.detector.false_alarm_rate == OWN_RATE
     for second in range(50, 62):
-        tuned.observe(errors(100, seed=second), second)
+        observe(tuned, errors(100, seed=second), second)
     assert tuned.detector.false_alarm_rate == pytest.approx(0.001, rel=0.05)
     assert gauge(metrics.registry, "threshold") == tuned.detector.threshold
     assert gauge(metrics.registry, "traffic_vectors_per_second") == pytest.approx(100, rel=0.05)
@@ -78,7 +82,7 @@ def test_the_traffic_moves_the_threshold_at_most_once_a_minute() -> None:
     tuned, _ = tuning(alerts_per_day=8640)
     rates = []
     for second in range(600):
-        tuned.observe(errors(100 if second < 300 else 2000), second)
+        observe(tuned, errors(100 if second < 300 else 2000), second)
         rates.append(tuned.detector.false_alarm_rate)
     moves = np.flatnonzero(np.diff(rates))
     assert len(moves) > 3
@@ -88,34 +92,34 @@ def test_the_traffic_moves_the_threshold_at_most_once_a_minute() -> None:
 def test_of_traffic_without_such_a_budget_the_alerts_a_day_are_told() -> None:
     tuned, metrics = tuning(false_alarm_rate=0.001)
     for second in range(200):
-        tuned.observe(errors(100), second)
+        observe(tuned, errors(100), second)
     assert gauge(metrics.registry, "alerts_per_day_target") == pytest.approx(8640, rel=0.05)
 
 
 def test_the_realised_rate_is_told_beside_the_promised_one() -> None:
     tuned, metrics = tuning()
     for second in range(100):
-        tuned.observe(errors(1_000, seed=second), second)
+        observe(tuned, errors(1_000, seed=second), second)
     realised = gauge(metrics.registry, "false_alarm_rate_realised")
     assert realised == pytest.approx(OWN_RATE, rel=0.4)
     for second in range(100, 200):
-        tuned.observe(2 * errors(1_000, seed=second), second)
+        observe(tuned, 2 * errors(1_000, seed=second), second)
     assert gauge(metrics.registry, "false_alarm_rate_realised") > 10 * OWN_RATE
 
 
 def test_after_a_new_budget_the_realised_rate_is_on_its_scale_at_once() -> None:
     tuned, metrics = tuning()
     for second in range(100):
-        tuned.observe(errors(1_000, seed=second), second)
+        observe(tuned, errors(1_000, seed=second), second)
     tuned.take(settings(false_alarm_rate=0.001), OWN_RATE)
-    tuned.observe(errors(1_000), 101)
+    observe(tuned, errors(1_000), 101)
     assert gauge(metrics.registry, "false_alarm_rate_realised") == pytest.approx(0.001, rel=0.5)
 
 
 def test_recalibration_moves_the_threshold_and_is_told() -> None:
     tuned, metrics = tuning(recalibration={"enabled": True, "max_change_per_day": 0.2})
     for hour in range(48):
-        tuned.observe(np.float32(1.3) * errors(5_000, seed=hour), hour * 3600)
+        observe(tuned, np.float32(1.3) * errors(5_000, seed=hour), hour * 3600)
     assert gauge(metrics.registry, "drift_ratio") == pytest.approx(1.2**2, rel=0.02)
     assert tuned.detector.threshold > detector().threshold
     tuned.take(settings(recalibration={"enabled": True, "max_change_per_day": 0.2}), OWN_RATE)
