@@ -10,7 +10,7 @@ The streaming anomaly monitor
   make demo    train on real traffic, stream it through the daemon, watch the alerts
   make test    run the tests, on Apache Kafka where Java and Maven (or KAFKA_HOME) are there
   make lint    check style, types, and which package may import which
-  make bench   measure throughput through Apache Kafka
+  make bench   measure it through Apache Kafka, beside others that do the same
   make docs    write the reference pages of docs/, and schemas/, from the code
   make setup   only make the environment in $(VENV), with the command $(BIN)/monitor
   make clean   remove $(VENV) and everything else that these commands have made
@@ -25,7 +25,7 @@ Each makes its own environment first and needs nothing but Python 3.11 or newer.
                                 less to download than the ordinary build with CUDA
 endef
 
-.PHONY: help demo test lint bench docs setup setup-dev clean
+.PHONY: help demo test lint bench docs setup setup-dev setup-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -45,7 +45,7 @@ lint: setup-dev
 	$(BIN)/lint-imports
 	$(BIN)/monitor schemas --check
 
-bench: setup-dev
+bench: setup-bench
 	$(BIN)/python -m tests.bench $(ARGS)
 
 docs: setup-dev
@@ -55,6 +55,8 @@ docs: setup-dev
 setup: $(VENV)/.installed-demo
 
 setup-dev: $(VENV)/.installed-dev
+
+setup-bench: $(VENV)/.installed-bench
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis \
@@ -97,6 +99,7 @@ $(VENV)/.made:
 
 $(VENV)/.installed-demo: EXTRAS := demo
 $(VENV)/.installed-dev: EXTRAS := demo,dev
+$(VENV)/.installed-bench: EXTRAS := demo,dev,bench
 $(VENV)/.installed-%: $(VENV)/.made pyproject.toml constraints.txt
 	@if $(BIN)/python -c '$(HAS_TORCH)' 2>/dev/null; then \
 		sed '/^# torch/,$$d' constraints.txt > $(PINS); \

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from monitor import __version__
 from monitor.cli.alerts import alerts
+from monitor.cli.bench import bench
 from monitor.cli.compare import compare
 from monitor.cli.config import app as config
 from monitor.cli.demo import demo
@@ -43,6 +44,7 @@ app.command()(run)
 app.command()(alerts)
 app.command()(replay)
 app.command()(doctor)
+app.command()(bench)
 app.add_typer(config, name="config")
 app.command()(schemas)
 

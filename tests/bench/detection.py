@@ -20,16 +20,16 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
+from monitor.bench.bench import Bench
+from monitor.bench.figures import Figure, Goal
 from monitor.bundle import load
-from monitor.demo.run import BENIGN, LABEL_COLUMN, TEST, TRAINING
+from monitor.demo.run import BENIGN, LABEL_COLUMN, SPEC, TEST, TRAINING
 from monitor.detect.detector import Detector
 from monitor.detect.fit import FitOptions
 from monitor.evaluate import evaluate
 from monitor.features import FeatureSpec
 from monitor.ingest.infer import infer_spec
 from monitor.train import train
-from tests.bench.bench import Bench
-from tests.bench.figures import Figure
 
 SEEDS = 5
 PROMISED = (0.01, 0.001)
@@ -61,18 +61,18 @@ GOALS = {
 }
 
 
-def run(bench: Bench) -> Iterator[Figure]:
-    for corpus in corpora(bench):
+def run(bench: Bench, data: Path | None = None) -> Iterator[Figure]:
+    for corpus in corpora(bench.folder, data):
         yield from _judge(bench, corpus, GOALS.get(corpus.name, {}))
 
 
-def corpora(bench: Bench) -> Iterator[Corpus]:
-    """NSL-KDD, and the others where there is a folder of them."""
-    unused = _beyond_20_percent(bench) if bench.data else None
-    yield Corpus("NSL-KDD", bench.spec, TRAINING, TEST, LABEL_COLUMN, BENIGN, unused)
-    if bench.data:
-        yield _kdd99(bench, bench.data / "kdd99")
-        yield _cic(bench, bench.data / "cic-ids2017")
+def corpora(folder: Path, data: Path | None) -> Iterator[Corpus]:
+    """NSL-KDD, and the others where there is a folder of them; what is made of them is left."""
+    unused = _beyond_20_percent(folder, data) if data else None
+    yield Corpus("NSL-KDD", FeatureSpec.load(SPEC), TRAINING, TEST, LABEL_COLUMN, BENIGN, unused)
+    if data:
+        yield _kdd99(data / "kdd99")
+        yield _cic(folder, data / "cic-ids2017")
 
 
 def _judge(bench: Bench, corpus: Corpus, at_least: Mapping[str, float]) -> Iterator[Figure]:
@@ -82,7 +82,7 @@ def _judge(bench: Bench, corpus: Corpus, at_least: Mapping[str, float]) -> Itera
             found[key].append(figure)
         bench.say(f"{corpus.name}, seed {seed}: AUC {found['AUC', ''][-1]:.4f}")
     for (name, unit), figures in found.items():
-        goal = (">=", at_least[name]) if name in at_least else None
+        goal = Goal(">=", at_least[name]) if name in at_least else None
         yield Figure(f"{corpus.name}: {name}", unit, figures, goal, statistic=fmean)
 
 
@@ -118,26 +118,25 @@ def _kept(detector: Detector, corpus: Corpus) -> dict[tuple[str, str], float]:
     }
 
 
-def _beyond_20_percent(bench: Bench) -> Path:
+def _beyond_20_percent(folder: Path, data: Path) -> Path:
     """The rows of the full training file after the official 20 %, which are its first ones."""
-    assert bench.data is not None
-    rest = bench.folder / "nsl-kdd-rest.txt"
-    with gzip.open(TRAINING) as used, gzip.open(bench.data / "nsl-kdd/KDDTrain+.txt.gz") as rows:
+    rest = folder / "nsl-kdd-rest.txt"
+    with gzip.open(TRAINING) as used, gzip.open(data / "nsl-kdd/KDDTrain+.txt.gz") as rows:
         count = sum(1 for _ in used)
         rest.write_bytes(b"".join(islice(rows, count, None)))
     return rest
 
 
-def _kdd99(bench: Bench, folder: Path) -> Corpus:
+def _kdd99(folder: Path) -> Corpus:
     training, test = folder / "kddcup.data_10_percent.gz", folder / "corrected.gz"
-    return Corpus("KDD Cup 1999", bench.spec, training, test, LABEL_COLUMN, "normal.")
+    return Corpus("KDD Cup 1999", FeatureSpec.load(SPEC), training, test, LABEL_COLUMN, "normal.")
 
 
-def _cic(bench: Bench, folder: Path) -> Corpus:
+def _cic(made: Path, folder: Path) -> Corpus:
     source = folder / "cicids2017_improved_sample.csv.gz"
     draft = infer_spec(source, label_column="Label", ignore=CIC_IGNORED)
     spec = FeatureSpec.parse(tomllib.loads(draft.toml), "cic")
-    training, test = bench.folder / "cic-half.csv", bench.folder / "cic-rest.csv"
+    training, test = made / "cic-half.csv", made / "cic-rest.csv"
     random = Random(0)
     with gzip.open(source) as rows, training.open("wb") as half, test.open("wb") as rest:
         header = next(rows)

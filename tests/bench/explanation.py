@@ -6,29 +6,30 @@ others; on the benign test rows of each corpus, trained on its benign training r
 
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
 from monitor.batch import Matrix
+from monitor.bench.bench import Bench
+from monitor.bench.figures import Figure, Goal
 from monitor.detect.detector import Detector
 from monitor.detect.fit import FitOptions, fit
 from monitor.ingest.files import open_vectors
 from monitor.train import read_normal
-from tests.bench.bench import Bench
 from tests.bench.detection import Corpus, corpora
-from tests.bench.figures import Figure
 from tests.support.planting import plant
 
 SEEDS = 2
 BUDGETS = (0.001, 0.01)
 MOST_VECTORS = 6_000
 ROUNDS = 2
-GOAL = (">=", 95.0)
+GOAL = Goal(">=", 95.0)
 
 
-def run(bench: Bench) -> Iterator[Figure]:
-    for corpus in corpora(bench):
+def run(bench: Bench, data: Path | None = None) -> Iterator[Figure]:
+    for corpus in corpora(bench.folder, data):
         yield from _judge(bench, corpus)
 
 

@@ -16,19 +16,21 @@ from time import monotonic
 import numpy as np
 
 from monitor.batch import MicroBatch, Origins
+from monitor.bench.bench import Bench
+from monitor.bench.figures import Figure, Goal
+from monitor.bench.processes import apart
 from monitor.bundle import load
 from monitor.config import IncidentSettings, SpikeSettings
 from monitor.contracts.ocsf import DetectionFinding
+from monitor.demo.run import LABEL_COLUMN, TEST
 from monitor.detect.spikes import SpikeOptions, Spikes
 from monitor.detect.stream_clock import StreamClock
 from monitor.features import Identity
 from monitor.ingest.json_codec import JsonCodec
+from monitor.ingest.replay import vector_records
 from monitor.stream.pipeline import Pipeline
 from monitor.stream.suppress import Suppressions
 from monitor.stream.triage import build_triage
-from tests.bench.bench import Bench
-from tests.bench.figures import Figure
-from tests.bench.processes import apart
 
 NOW_MS, BATCH, MINUTES = 1_790_000_000_000, 4096, 10
 FLOOD, OTHERS, ENTITIES = 1_000_000, 100_000, 10_000_000
@@ -49,11 +51,12 @@ class Record:
 
 
 def run(bench: Bench) -> Iterator[Figure]:
-    detector, _ = load(bench.bundle, "cpu")
-    spec = bench.spec.model_copy(update={"identity": IDENTITY})
+    detector, _ = load(bench.nsl_kdd.bundle, "cpu")
+    spec = detector.spec.model_copy(update={"identity": IDENTITY})
     codec = JsonCodec(spec, detector.vocabularies, read_origins=True)
-    errors = detector.score(codec.decode(bench.test_records).batch.values).errors
-    worst = [bench.test_records[n] for n in np.flatnonzero(errors > 1.01 * detector.threshold)]
+    records = list(vector_records(TEST, detector.spec, LABEL_COLUMN))
+    errors = detector.score(codec.decode(records).batch.values).errors
+    worst = [records[n] for n in np.flatnonzero(errors > 1.01 * detector.threshold)]
 
     def through(
         name: str, records: list[bytes], vectors: int, host: Callable[[int], str]
@@ -77,24 +80,26 @@ def run(bench: Bench) -> Iterator[Figure]:
         note = f"without Kafka; {scored:,} anomalous vectors, {len(alerts)} alerts"
         return Figure(f"{name}: pipeline", "vectors/s", vectors / seconds, note=note), alerts
 
-    yield through("benign traffic", bench.benign_records, OTHERS, lambda n: f"10.0.0.{n % 250}")[0]
+    yield through(
+        "benign traffic", [*bench.nsl_kdd.records], OTHERS, lambda n: f"10.0.0.{n % 250}"
+    )[0]
     figure, alerts = through("a flood from 10 hosts", worst, FLOOD, lambda n: f"10.0.0.{n % 10}")
     yield figure
     told = Counter((alert.activity_name, alert.finding_info.uid) for alert in alerts)
     creates = sum(activity == "Create" for activity, _ in told)
     updates = max(count for (activity, _), count in told.items() if activity == "Update")
-    yield Figure("a flood from 10 hosts: Create", "alerts", creates, ("<", 11))
+    yield Figure("a flood from 10 hosts: Create", "alerts", creates, Goal("<", 11))
     yield Figure(
         "a flood from 10 hosts: Update of one incident",
         "a minute",
         updates / MINUTES,
-        ("<", 2.01),
+        Goal("<", 2.01),
         f"{FLOOD:,} vectors in {MINUTES} minutes of event time",
     )
     yield through("invented hosts", worst, OTHERS, lambda n: str(ip_address(0x0A000000 + n)))[0]
     seconds, grown_mb = apart(watch_invented_entities, ENTITIES).result()
     note = f"in {seconds:.0f} s; {SpikeOptions().max_entities:,} of them are held"
-    yield Figure(f"levels of {ENTITIES:,} entities: memory", "MB", grown_mb, ("<", 100), note)
+    yield Figure(f"levels of {ENTITIES:,} entities: memory", "MB", grown_mb, Goal("<", 100), note)
 
 
 def _dressed(records: list[bytes], vectors: int, host: Callable[[int], str]) -> Iterator[Record]:

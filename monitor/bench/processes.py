@@ -3,7 +3,9 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from datetime import datetime
 from multiprocessing import get_context
@@ -14,16 +16,21 @@ from typing import ParamSpec, TypeVar
 from kafka import KafkaAdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.bench.loops import PATIENCE_SECONDS
 from monitor.config import Settings
 from monitor.demo.broker import die_with_parent
 from monitor.demo.daemon import Daemon
-from tests.bench.traffic import PATIENCE_SECONDS
+from monitor.errors import SetupError, StreamError
 
 LOOK_SECONDS = 0.05
 ASSIGNED = "partitions assigned"
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class UnwatchableError(SetupError):
+    """This system does not say what a process costs."""
 
 
 def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
@@ -35,24 +42,32 @@ def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Futur
 
 
 class WatchedDaemon(Daemon):
-    """`monitor run`, and what its log, its metrics and the kernel say of it."""
+    """`monitor run`, and what its log, its metrics and the kernel say of it.
+
+    Raises UnwatchableError where there is no /proc.
+    """
 
     def __init__(self, settings: Settings, file: Path) -> None:
+        if not Path("/proc/self/status").exists():
+            raise UnwatchableError(
+                f"The daemon is watched through /proc, which {sys.platform} does not have: only "
+                "the stages decode, score and growth run here."
+            )
         super().__init__(file, file.with_suffix(".log"))
         self.settings = settings
 
-    def work_off(self, size: int) -> Iterator[None]:
+    def work_off(self, records: int) -> Iterator[None]:
         """Until so many records are committed; yields at each look, for whoever watches."""
         kafka = self.settings.kafka
         admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
         deadline = monotonic() + PATIENCE_SECONDS
         while True:
             [offsets] = admin.list_group_offsets({kafka.group_id: None}).values()
-            if sum(committed.offset for committed in offsets.values()) >= size:
+            if sum(committed.offset for committed in offsets.values()) >= records:
                 break
             self.check()
             if monotonic() > deadline:
-                raise TimeoutError(f"{size} records are not committed, but {offsets}")
+                raise StreamError(f"{records} records are not committed, but {offsets}.")
             yield
             sleep(LOOK_SECONDS)
         self.finished_at = time()
@@ -65,7 +80,7 @@ class WatchedDaemon(Daemon):
                 return self.finished_at - datetime.fromisoformat(event["timestamp"]).timestamp()
         raise LookupError(f"{self._log} does not say {ASSIGNED!r}")
 
-    def stage_seconds(self) -> dict[str, float]:
+    def stage_seconds(self) -> Mapping[str, float]:
         """Time spent so far in each stage."""
         [family] = [
             family
@@ -80,10 +95,15 @@ class WatchedDaemon(Daemon):
         after_name = self._proc("stat").rpartition(")")[2].split()
         return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
-    def wakeups(self) -> int:
-        """How often its threads have waited for something and gone on."""
+    def wakeups(self) -> Counter[str]:
+        """How often its threads have waited for something and gone on, by the thread's number."""
         tasks = Path(f"/proc/{self._process.pid}/task").glob("*/status")
-        return sum(_number(task.read_text(), "voluntary_ctxt_switches") for task in tasks)
+        return Counter(
+            {
+                task.parent.name: _number(task.read_text(), "voluntary_ctxt_switches")
+                for task in tasks
+            }
+        )
 
     def memory_mb(self, field: str) -> float:
         """VmRSS, VmHWM (its largest so far), RssFile, ..., in 10^6 bytes."""

@@ -1,7 +1,7 @@
 """What runs in processes of its own: producers, and the loops that the daemon is compared with."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -9,15 +9,17 @@ from time import monotonic, process_time
 from typing import Any
 
 import numpy as np
-import orjson
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from monitor.bench.parsers import PARSERS
 from monitor.bundle import load
+from monitor.errors import StreamError
 from monitor.stream.feed import paced
 
 LINGER_MS = 5
 ACKNOWLEDGE_SECONDS = 60.0
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 180.0
+FILL = {"batch_size": 1 << 18, "linger_ms": 50, "max_request_size": 1 << 20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,29 @@ def fill(bootstrap_servers: str, topic: str, records: Sequence[bytes], count: in
 
     They are not compressed, as most producers leave them.
     """
-    producer = KafkaProducer(bootstrap_servers=bootstrap_servers, batch_size=1 << 18, linger_ms=50)
+    producer = KafkaProducer(bootstrap_servers=bootstrap_servers, **FILL)
     partitions = cycle(sorted(producer.partitions_for(topic)))
     for record, partition in zip(islice(cycle(records), count), partitions, strict=False):
         producer.send(topic, record, partition=partition)
     producer.flush(ACKNOWLEDGE_SECONDS)
     producer.close()
+
+
+def flood(
+    bootstrap_servers: str, topic: str, records: Sequence[bytes], most: int, seconds: float
+) -> int:
+    """Send as fast as it goes for so long, compressed, at the most so many; returns how many."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap_servers, compression_type="lz4", **FILL)
+    partitions = cycle(sorted(producer.partitions_for(topic)))
+    sent, deadline = 0, monotonic() + seconds
+    for record, partition in zip(islice(cycle(records), most), partitions, strict=False):
+        producer.send(topic, record, partition=partition)
+        sent += 1
+        if sent % 1000 == 0 and monotonic() > deadline:
+            break
+    producer.flush(ACKNOWLEDGE_SECONDS)
+    producer.close()
+    return sent
 
 
 def feed(
@@ -63,9 +82,12 @@ def feed(
     return {(place.partition, place.offset): at for place, at in places}
 
 
-def poll_and_parse(options: dict[str, Any], topic: str, count: int) -> Pace:
-    """The least there is to do: poll, parse, forget."""
-    return _pace(options, topic, count, orjson.loads)
+def poll_and_parse(
+    options: dict[str, Any], topic: str, count: int, bundle: Path, parser: str
+) -> Pace:
+    """The least there is to do: poll, parse to a float32 matrix, forget."""
+    detector, _ = load(bundle, "cpu")
+    return _pace(options, topic, count, PARSERS[parser](detector.spec, detector.vocabularies))
 
 
 def one_at_a_time(options: dict[str, Any], topic: str, count: int, bundle: Path) -> Pace:
@@ -76,32 +98,44 @@ def one_at_a_time(options: dict[str, Any], topic: str, count: int, bundle: Path)
 
     def judge(value: bytes) -> bool:
         event = json.loads(value)
+        given = (event[name] for name in names) if isinstance(event, dict) else event
         vector = [
-            known.get(event[name], 0) if known else event[name]
-            for name, known in zip(names, codes, strict=True)
+            known.get(found, 0) if known else found
+            for found, known in zip(given, codes, strict=True)
         ]
         scores = detector.score(np.array([vector], np.float32))
         return bool(scores.errors[0] > scores.threshold)
 
-    return _pace(options, topic, count, judge)
+    return _pace(options, topic, count, lambda values: list(map(judge, values)))
 
 
 def _pace(
-    options: dict[str, Any], topic: str, count: int, handle: Callable[[bytes], object]
+    options: dict[str, Any], topic: str, count: int, handle: Callable[[Sequence[bytes]], object]
 ) -> Pace:
-    """Handle at least so many records from the topic's beginning."""
+    """Handle at least so many records from the topic's beginning, a poll at a time."""
+    polls, handled = _polls(options, topic), 0
+    started, cpu_before = monotonic(), process_time()
+    while handled < count:
+        values = next(polls)
+        if values:
+            handle(values)
+        handled += len(values)
+        if monotonic() - started > PATIENCE_SECONDS:
+            raise StreamError(f"only {handled} of {count} records of topic {topic} came.")
+    seconds, cpu_seconds = monotonic() - started, process_time() - cpu_before
+    polls.close()
+    return Pace(handled / seconds, 1e6 * cpu_seconds / handled)
+
+
+def _polls(options: dict[str, Any], topic: str) -> Generator[Sequence[bytes], None, None]:
+    """What each poll brings, from the topic's beginning."""
     consumer = KafkaConsumer(**options)
     partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic)]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
-    handled, started, cpu_before = 0, monotonic(), process_time()
-    while handled < count:
-        for records in consumer.poll(timeout_ms=1000).values():
-            for record in records:
-                handle(record.value)
-            handled += len(records)
-        if monotonic() - started > PATIENCE_SECONDS:
-            raise TimeoutError(f"only {handled} of {count} records of {topic} came")
-    seconds, cpu_seconds = monotonic() - started, process_time() - cpu_before
-    consumer.close()
-    return Pace(handled / seconds, 1e6 * cpu_seconds / handled)
+    try:
+        while True:
+            polled = consumer.poll(timeout_ms=1000)
+            yield [record.value for records in polled.values() for record in records]
+    finally:
+        consumer.close()

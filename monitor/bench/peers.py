@@ -1,0 +1,97 @@
+"""Others that score the same vectors, where they are installed (the extra `bench`)."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from time import perf_counter
+
+import numpy as np
+
+from monitor.batch import Matrix
+from monitor.bench.bench import Bench
+from monitor.bench.figures import Figure, Goal
+from monitor.bench.processes import apart
+from monitor.bench.workloads import WIDE_FEATURES
+from monitor.detect.detector import Detector
+
+OVER_KITNET = Goal(">=", 500)
+KITNET_GRACE_VECTORS = 1_000
+KITNET_VECTORS = 1_000
+PYOD_BATCH = 4_096
+PYOD_TRAINING_VECTORS = 4_000
+PYOD_REPETITIONS = 5
+
+
+def beside(
+    bench: Bench, name: str, detector: Detector, values: Matrix, rate: float
+) -> Iterator[Figure]:
+    """Our rate over theirs, on (n, f) vectors of one workload."""
+    if values.shape[1] == WIDE_FEATURES:
+        title = f"{name}: scoring over KitNET's published code"
+        if reason := missing("pysad"):
+            yield Figure.skipped(title, reason)
+        else:
+            bench.say(f"{name}: KitNET")
+            theirs = apart(kitnet_rate, values).result()
+            note = f"{theirs:,.0f} vectors/s; KitNET-py as pysad ships it, its execute phase alone"
+            yield Figure(title, "times", rate / theirs, OVER_KITNET, note)
+    title = f"{name}: scoring over PyOD's AutoEncoder"
+    if reason := missing("pyod"):
+        yield Figure.skipped(title, reason)
+    else:
+        bench.say(f"{name}: PyOD")
+        hidden = list(getattr(detector.model.network, "hidden", (64, 32)))
+        theirs = apart(pyod_rate, _transformed(detector, values), hidden).result()
+        widths = "-".join(map(str, hidden))
+        note = (
+            f"{theirs:,.0f} vectors/s; one network with layers of {widths}, {PYOD_BATCH:,} a call"
+        )
+        yield Figure(title, "times", rate / theirs, note=note)
+
+
+def missing(package: str) -> str | None:
+    """Why a peer cannot take part; None where it can."""
+    if find_spec(package) is None:
+        return f"{package} is not installed; pip install 'anomaly-monitor[bench]'"
+    return None
+
+
+def kitnet_rate(values: Matrix) -> float:
+    """Vectors a second that KitNET scores once it has learned (Mirsky et al., NDSS 2018)."""
+    from pysad.models.kitnet_model.KitNET import KitNET
+
+    vectors = values.astype(np.float64)
+    grace = min(KITNET_GRACE_VECTORS, len(vectors) // 3)
+    model = KitNET(
+        vectors.shape[1], max_autoencoder_size=10, FM_grace_period=grace, AD_grace_period=grace
+    )
+    for vector in vectors[: 2 * grace + 2]:
+        model.process(vector)
+    rest = vectors[2 * grace + 2 :][:KITNET_VECTORS]
+    started = perf_counter()
+    for vector in rest:
+        model.execute(vector)
+    return len(rest) / (perf_counter() - started)
+
+
+def pyod_rate(values: Matrix, hidden: list[int]) -> float:
+    """Vectors a second that PyOD's AutoEncoder scores; what it has learned does not matter."""
+    from pyod.models.auto_encoder import AutoEncoder
+
+    model = AutoEncoder(epoch_num=1, hidden_neuron_list=hidden, verbose=0, device="cpu")
+    model.fit(values[:PYOD_TRAINING_VECTORS])
+    batch = values[:PYOD_BATCH]
+    model.decision_function(batch)
+    seconds = []
+    for _ in range(PYOD_REPETITIONS):
+        started = perf_counter()
+        model.decision_function(batch)
+        seconds.append(perf_counter() - started)
+    return len(batch) / min(seconds)
+
+
+def _transformed(detector: Detector, values: Matrix) -> Matrix:
+    """As networks see them: PyOD has no transform for heavy tails."""
+    import torch
+
+    transformed: Matrix = detector.model.preprocessor(torch.from_numpy(values)).numpy()
+    return transformed
