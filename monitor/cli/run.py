@@ -2,14 +2,18 @@
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from monitor.errors import MonitorError
+
 if TYPE_CHECKING:
     from monitor.config import Settings
+    from monitor.stream.worker import Place
 
 
 def run(
@@ -17,6 +21,9 @@ def run(
         Path | None, typer.Option("--config", "-c", help="Settings file (TOML).")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Overrides bundle.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Overrides workers: processes that share the partitions.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Overrides device: auto, cpu, cuda.")] = None,
     bootstrap_servers: Annotated[
         str | None, typer.Option(help="Overrides kafka.bootstrap_servers: host:port,...")
@@ -31,31 +38,63 @@ def run(
     """Read vectors from Kafka, score them, publish alerts. Ends on SIGTERM or Ctrl-C.
 
     SIGHUP makes it read its settings again and take budget and suppressions; no offset moves.
+    With several workers this process looks after them: it starts one again that has ended, and its
+    telemetry port tells of all.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the service listens itself: importing torch takes long
     # It waits until the service listens: what it asks to read again may have been read by then.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from monitor.config_sources import load_settings
+    from monitor.stream.worker import Place
     from monitor.telemetry.logs import configure_logs
 
     flags: dict[str, Any] = {
         "bundle": bundle,
+        "workers": workers,
         "device": device,
         "kafka": {"bootstrap_servers": bootstrap_servers, "group_id": group_id},
         "telemetry": {"port": port},
         "log": {"level": log_level, "format": log_format},
     }
+    place = Place.here()
 
     def read_settings() -> "Settings":
-        return load_settings(config, _given(flags)).settings
+        settings = load_settings(config, _given(flags)).settings
+        return place.share(settings) if place else settings
 
+    if place:
+        _work(place, read_settings)
+        return
     settings = read_settings()
     configure_logs(settings.log)
+    if settings.workers > 1:
+        from monitor.stream.supervisor import Supervisor
 
-    from monitor.stream.service import build_service
+        Supervisor(settings, [sys.executable, "-m", "monitor", *sys.argv[1:]]).run()
+    else:
+        from monitor.stream.service import build_service
 
-    build_service(settings, read_settings).run()
+        build_service(settings, read_settings).run()
+
+
+def _work(place: "Place", read_settings: Callable[[], "Settings"]) -> None:
+    """Be one of several workers: what it has to say to the user goes to the supervisor."""
+    from monitor.stream.worker import end_with_parent, tell
+    from monitor.telemetry.logs import configure_logs
+
+    end_with_parent()
+    try:
+        settings = read_settings()
+        configure_logs(settings.log, worker=place.number)
+        from monitor.stream.service import build_service
+
+        service = build_service(settings, read_settings)
+        tell(url=service.url)
+        service.run()
+    except MonitorError as error:
+        tell(error=str(error))
+        sys.exit(error.exit_code)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -133,7 +133,8 @@ class Settings(BaseModel):
         ge=1,
         le=256,
         description="Processes that share the partitions on this host, as members of the group "
-        "with one log and one telemetry port. At most one a partition has anything to do.",
+        "with one log and one telemetry port. They share what alerts_per_day, [incidents] and "
+        "[spikes] allow. More of them than partitions have nothing to do.",
     )
     false_alarm_rate: float | None = Field(
         default=None,
@@ -147,10 +148,10 @@ class Settings(BaseModel):
         gt=0,
         allow_inf_nan=False,
         description="The same budget in other words, instead of false_alarm_rate: normal vectors "
-        "that may exceed the threshold in a day of the traffic as this process measures it; its "
-        "workers share it, but of several hosts in a group each has a budget of its own. The bundle's rate holds for the "
-        "first minute of traffic and is loosened ten times at most. A lone vector makes an "
-        "incident that opens and closes, hence two alerts.",
+        "that may exceed the threshold in a day of the traffic as the monitor measures it; "
+        "workers share it, of several hosts in a group each has a budget of its own. The bundle's "
+        "rate holds for the first minute of traffic and is loosened ten times at most. A lone "
+        "vector makes an incident that opens and closes, hence two alerts.",
     )
     spec: str | None = Field(
         default=None,

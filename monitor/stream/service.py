@@ -129,7 +129,8 @@ def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
     Raises:
         BundleError, DeviceError, SpecError: one sentence each.
     """
-    torch.set_num_threads(max(1, min(MAX_THREADS, len(os.sched_getaffinity(0)) // 2)))
+    cores = len(os.sched_getaffinity(0)) // settings.workers
+    torch.set_num_threads(max(1, min(MAX_THREADS, cores // 2)))
     detector, manifest = bundle.load(settings.bundle, settings.device)
     if settings.spec and FeatureSpec.load(settings.spec).digest != manifest.spec_sha256:
         raise BundleError(

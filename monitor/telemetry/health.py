@@ -1,6 +1,16 @@
 """Whether the monitor can do its work, and if not, what is wrong."""
 
+from collections.abc import Mapping
 from threading import Lock
+from typing import Protocol
+
+
+class Parts(Protocol):
+    """What must be in order for readiness."""
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """Each part: "ok", or what is wrong."""
 
 
 class Health:

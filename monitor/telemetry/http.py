@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 
 from monitor.config import TelemetrySettings
 from monitor.errors import PortError
-from monitor.telemetry.health import Health
+from monitor.telemetry.health import Parts
 
 CLIENT_TIMEOUT_SECONDS = 5.0
 
@@ -28,7 +28,7 @@ class TelemetryServer:
     """
 
     def __init__(
-        self, settings: TelemetrySettings, registry: CollectorRegistry, health: Health
+        self, settings: TelemetrySettings, registry: CollectorRegistry, health: Parts
     ) -> None:
         handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
         server = type("Server", (_Server,), {"address_family": AF_INET6})
@@ -72,7 +72,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     registry: ClassVar[CollectorRegistry]
-    health: ClassVar[Health]
+    health: ClassVar[Parts]
     timeout = CLIENT_TIMEOUT_SECONDS
     server_version = "anomaly-monitor"
     sys_version = ""
@@ -98,8 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, "application/json", b'{"alive": true}\n'
 
     def _ready(self) -> tuple[int, str, bytes]:
-        ready = self.health.ready
-        body = json.dumps({"ready": ready, "parts": self.health.parts}) + "\n"
+        parts = self.health.parts
+        ready = all(state == "ok" for state in parts.values())
+        body = json.dumps({"ready": ready, "parts": parts}) + "\n"
         return 200 if ready else 503, "application/json", body.encode()
 
     def log_message(self, *_: object) -> None:

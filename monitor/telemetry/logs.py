@@ -14,13 +14,18 @@ from structlog.typing import EventDict, Processor
 from monitor.config import LogSettings
 
 
-def configure_logs(settings: LogSettings) -> None:
-    """Send all logs, ours and the libraries', through one formatter."""
+def configure_logs(settings: LogSettings, **always: object) -> None:
+    """Send all logs, ours and the libraries', through one formatter.
+
+    Args:
+        always: what each event says as well, such as worker=1.
+    """
     human = settings.format == "human" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=not human),
+        lambda _logger, _method, event: {**always, **event},
     ]
     render: list[Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]

@@ -31,6 +31,7 @@ from monitor.reasons import Reason
 
 OUTCOMES = ("scored", "dead_letter", "not_selected")
 STAGES = ("poll", "decode", "score", "triage", "publish", "commit")
+WORKER_STATES = ("ready", "not_ready", "ended")
 RECENT_VECTORS = 10_000
 """Memory of the anomaly ratio: a vector this many vectors ago weighs 1/e of the newest."""
 
@@ -203,6 +204,26 @@ class Metrics:
         ):
             for value in values:
                 counter.labels(value)
+
+
+class SupervisorMetrics:
+    """Those of `monitor run --workers N` itself, beside the sums over its workers."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.workers = Gauge(
+            "anomaly_monitor_workers",
+            "Worker processes, by state: ready, not_ready, or ended and to be started again.",
+            ["state"],
+            registry=registry,
+        )
+        self.worker_restarts = Counter(
+            "anomaly_monitor_worker_restarts",
+            "Times a worker ended unasked and was started again.",
+            registry=registry,
+        )
+        for state in WORKER_STATES:
+            self.workers.labels(state)
 
 
 class ArrayHistogram(Collector):

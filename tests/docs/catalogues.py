@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.merge import GAUGES
+from monitor.telemetry.metrics import Metrics, SupervisorMetrics
 from tests.docs.markdown import ADVICE, advice, code, table
 from tests.docs.sentences import error_classes, error_sentences, log_events
 
@@ -16,7 +17,12 @@ Counters are zero from the start for each value of a closed label. Beside these 
 usual `process_...` metrics: memory, CPU time, open files.
 
 `/healthz` answers 200 while the process lives. `/readyz` answers 200 when bundle, broker, group
-and outputs are in order, else 503, and says of each part what is wrong with it."""
+and outputs are in order, else 503, and says of each part what is wrong with it.
+
+With several workers it is one page still: counters and histograms are sums, which do not go back
+when a worker ends and starts again, and each gauge below says what it is made of. Only the
+`process_...` metrics tell of each worker, by a label `worker`. `/readyz` answers 200 when all are
+in order, and says of each part of each worker what is wrong with it."""
 
 ERRORS_INTRODUCTION = """\
 # Errors and log lines
@@ -48,12 +54,16 @@ def metrics_page() -> str:
     metrics.offset_resets.labels("", 0)
     metrics.bundle.info({"bundle": "", "network": "", "device": ""})
     lines = [METRICS_INTRODUCTION]
-    for family in metrics.registry.collect():
+    families = chain(metrics.registry.collect(), SupervisorMetrics().registry.collect())
+    for family in families:
         if family.name.startswith("anomaly_monitor_"):
             suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
             lines += ["", f"## `{family.name}{suffix}`", ""]
             lines += [f"{family.type.capitalize()}. {family.documentation}", ""]
-            lines += [*_labels(family.samples), f"- Watch: {advice('metrics', family.name)}"]
+            lines += [*_labels(family.samples)]
+            if family.name in GAUGES:
+                lines += [f"- Of several workers: {GAUGES[family.name].__doc__}."]
+            lines += [f"- Watch: {advice('metrics', family.name)}"]
     return "\n".join(lines)
 
 

@@ -79,6 +79,7 @@ UNITS = {
     "_incidents_per_minute": "incidents a minute",
     "_entities": "entities",
     "port": "TCP port",
+    "workers": "processes",
 }
 """Of a numeric setting, by the end of its name."""
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from monitor.cli import app
 from monitor.config import Settings
 from monitor.features import Feature, FeatureSpec, Identity
-from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.metrics import Metrics, SupervisorMetrics
 from tests.docs.models import UNITS
 from tests.docs.sentences import error_classes
 
@@ -83,7 +83,8 @@ def test_every_metric_is_documented() -> None:
     suffixes = {"counter": "_total", "info": "_info"}
     assert documented == {
         family.name + suffixes.get(family.type, "")
-        for family in Metrics().registry.collect()
+        for registry in (Metrics().registry, SupervisorMetrics().registry)
+        for family in registry.collect()
         if family.name.startswith("anomaly_monitor_")
     }
 

@@ -200,7 +200,7 @@ def test_numeric_settings_say_their_unit() -> None:
         for name, value in table.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
-    assert {name for name in numeric if not name.endswith(units)} == {"port"}
+    assert {name for name in numeric if not name.endswith(units)} == {"port", "workers"}
 
 
 @pytest.mark.parametrize(
