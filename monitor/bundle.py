@@ -34,7 +34,8 @@ from monitor.contracts.manifest import (
     network_facts,
 )
 from monitor.detect.calibration import Calibration, Tail
-from monitor.detect.detector import Detector, ReconstructionModel
+from monitor.detect.detector import Detector
+from monitor.detect.model import ReconstructionModel
 from monitor.detect.networks import NETWORKS
 from monitor.detect.preprocess import Preprocessor
 from monitor.errors import BundleError, DeviceError

@@ -20,13 +20,8 @@ from torch import Tensor
 
 from monitor.batch import Matrix
 from monitor.detect.calibration import MIN_CALIBRATION_VECTORS, Calibration
-from monitor.detect.detector import (
-    SCORING_CHUNK,
-    Detector,
-    ReconstructionModel,
-    limited,
-    mean_of_members,
-)
+from monitor.detect.detector import SCORING_CHUNK, Detector
+from monitor.detect.model import ReconstructionModel, limited, mean_of_members
 from monitor.detect.networks import Network, network_class
 from monitor.detect.preprocess import Preprocessor
 from monitor.detect.vocabularies import Vocabulary, keep_frequent, recoded

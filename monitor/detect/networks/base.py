@@ -68,6 +68,14 @@ class Network(nn.Module, ABC):
         """(n, d) inputs to their ([m,] n, d) reconstruction; deterministic, row by row."""
         return self.decode(self.encode(z))
 
+    def passes(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """For each member what makes its reconstruction, (n, d) to (n, d), as `forward` would.
+
+        On a processor, one member after another keeps what lies between its layers in the cache.
+        They see later changes of the parameters.
+        """
+        return (self,)
+
     def players(self) -> Sequence[Sequence[nn.Parameter]]:
         """Parameters by player; each has its own objective, and they move in turn.
 

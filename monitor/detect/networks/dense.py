@@ -11,8 +11,9 @@ Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ense
 mean plus the variance between them.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain, pairwise
 from math import sqrt
 from typing import Any, Self
 
@@ -57,6 +58,13 @@ class DenseAutoencoder(Network):
         reconstructions: Tensor = self.decoder(members)  # (m, n, k) -> (m, n, d)
         return reconstructions
 
+    def passes(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        return [partial(_follow, self._steps(member)) for member in range(self.members)]
+
+    def _steps(self, member: int) -> Sequence[Callable[[Tensor], Tensor]]:
+        layers = chain(self.encoder, self.decoder)
+        return [x.of(member) if isinstance(x, _Linear) else torch.relu_ for x in layers]
+
     def hyperparameters(self) -> dict[str, Any]:
         return {"hidden": self.hidden, "members": self.members}
 
@@ -73,6 +81,12 @@ class _Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x, self.weight)
 
+    def of(self, member: int) -> Callable[[Tensor], Tensor]:
+        """The one layer of this member: (n, a) to (n, b)."""
+        return partial(
+            torch.addmm, self.bias[member, 0].detach(), mat2=self.weight[member].detach()
+        )
+
 
 def _perceptrons(members: int, widths: Sequence[int]) -> nn.Sequential:
     """Linear layers of these widths, ReLU between them and none after the last."""
@@ -80,3 +94,9 @@ def _perceptrons(members: int, widths: Sequence[int]) -> nn.Sequential:
     for inputs, outputs in pairwise(widths):
         layers += [_Linear(members, inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _follow(steps: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
+    for step in steps:
+        x = step(x)
+    return x

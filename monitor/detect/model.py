@@ -1,0 +1,86 @@
+"""From a vector to its error: transform, network, and how the errors of features become one."""
+
+import torch
+from torch import Tensor, nn
+
+from monitor.detect.networks import Network
+from monitor.detect.preprocess import Preprocessor
+from monitor.detect.surprise import Surprise
+
+INPUT_LIMIT = 3.0
+"""Deviations beyond which an input no longer drives the network, only its own error."""
+
+EXPLANATION_FLOOR = 0.3
+"""Squared deviations below which an error explains nothing. A corrupted feature also disturbs the
+reconstruction of others; where those are usually exact, that rightly raises the score, but it is an
+effect and not the cause."""
+
+
+class ReconstructionModel(nn.Module):
+    """Preprocessor and network, and how the errors of features become the error of a vector.
+
+    A feature's squared reconstruction error (summed over its one-hot inputs, averaged over the
+    network's members) is judged by how seldom training vectors have it: `monitor.detect.surprise`.
+    """
+
+    membership: Tensor
+
+    def __init__(self, preprocessor: Preprocessor, network: Network) -> None:
+        super().__init__()
+        self.preprocessor = preprocessor
+        self.network = network
+        membership = torch.zeros(preprocessor.inputs, preprocessor.features)
+        membership[torch.arange(preprocessor.inputs), preprocessor.source] = 1.0
+        self.register_buffer("membership", membership, persistent=False)
+        self.surprise = Surprise(preprocessor.features + network.penalties)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(n, f) float32 vectors to (n,) reconstruction errors, in nats."""
+        surprises: Tensor = self.surprise(self.squared_errors(values))  # (n, f + p)
+        return surprises.mean(dim=1)
+
+    def squared_errors(self, values: Tensor) -> Tensor:
+        """(n, f) float32 vectors to (n, f + p): squared errors of features, then penalties."""
+        z = self.preprocessor(values)  # (n, f) -> (n, d)
+        inputs = limited(z)
+        reconstruction = self.network(inputs)
+        squared = mean_of_members(self.by_feature(reconstruction, z))
+        if not self.network.penalties:
+            return squared
+        return torch.cat((squared, self.network.penalise(inputs, reconstruction)), dim=1)
+
+    def by_feature(self, reconstruction: Tensor, z: Tensor) -> Tensor:
+        """([m,] n, d) reconstruction and (n, d) target to ([m,] n, f) squared errors."""
+        squared: Tensor = (reconstruction - z).square() @ self.membership
+        return squared
+
+    def deviations(self, values: Tensor) -> Tensor:
+        """(n, f) float32 vectors to (n, f): how far each feature is off, for explanations."""
+        squared = self.squared_errors(values)
+        telling = squared / (squared + EXPLANATION_FLOOR)
+        deviations: Tensor = self.surprise(squared) * telling
+        return deviations[:, : self.preprocessor.features]
+
+    def expected(self, values: Tensor) -> Tensor:
+        """(n, f) float32 vectors to (n, f) reconstructed ones, in natural units."""
+        return self.preprocessor.natural(
+            mean_of_members(self.network(limited(self.preprocessor(values))))
+        )
+
+    def embed(self, values: Tensor) -> Tensor:
+        """(n, f) float32 vectors to (n, k) latent ones."""
+        return self.network.encode(limited(self.preprocessor(values)))
+
+
+def mean_of_members(results: Tensor, axes: int = 2) -> Tensor:
+    """Results of a network's m members, ([m,] n, ...), to what a single one has: so many axes."""
+    return results.mean(dim=0) if results.ndim > axes else results
+
+
+def limited(z: Tensor) -> Tensor:
+    """Transformed vectors as networks see them.
+
+    One wild feature then shows in its own error, and does not throw the reconstruction of all the
+    others.
+    """
+    return z.clamp(-INPUT_LIMIT, INPUT_LIMIT)
