@@ -53,7 +53,7 @@ def numbers(column: pa.Array) -> Cells:
     if pa.types.is_string(column.type):
         parsed, wrong = _parse_numbers(column)
     elif _is_number(column.type):
-        parsed = column.cast(pa.float64())
+        parsed = column.cast(pa.float64(), safe=False)  # the nearest to a large integer
     else:
         parsed, wrong = pa.nulls(len(column), pa.float64()), mask(column.is_valid())
     values = parsed.fill_null(0.0).to_numpy(zero_copy_only=False)
@@ -88,9 +88,27 @@ def texts(column: pa.Array) -> pa.DictionaryArray:
     The texts stand in order of first appearance. Numbers and booleans are written as the JSON codec
     writes them: 80.0 as `80`.
     """
-    if not pa.types.is_string(column.type):
-        column = _as_text(column)
-    return column.dictionary_encode()
+    if pa.types.is_dictionary(column.type):
+        dictionary, codes = distinct(column)
+        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), _text(dictionary))
+    return _text(column).dictionary_encode()
+
+
+def distinct(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
+    """The values of a column, and of each cell the position of its own; -1 where it is null.
+
+    There are never more values than cells, however large a dictionary came with the column.
+    """
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = _dense(encoded.indices.cast(pa.int32()), -1)
+    if encoded.dictionary.null_count:
+        codes = np.where(mask(encoded.dictionary.is_null())[codes], np.int32(-1), codes)
+    if len(encoded.dictionary) <= len(column):
+        return encoded.dictionary, codes
+    used, places = np.unique(codes[codes >= 0], return_inverse=True)
+    codes = codes.copy()
+    codes[codes >= 0] = places
+    return encoded.dictionary.take(pa.array(used)), codes
 
 
 def mask(array: pa.Array) -> NDArray[np.bool_]:
@@ -99,17 +117,23 @@ def mask(array: pa.Array) -> NDArray[np.bool_]:
     return dense
 
 
+def _dense(array: pa.Array, null: int) -> NDArray[np.int32]:
+    """Integers to numpy, with a number for null."""
+    full = array.fill_null(null) if array.null_count else array
+    dense: NDArray[np.int32] = full.to_numpy(zero_copy_only=False)
+    return dense
+
+
 def _by_value(column: pa.Array, convert: Callable[[str], int | None]) -> Cells:
     """Convert each different text once."""
     encoded = texts(column)
-    converted = [convert(text) for text in encoded.dictionary.to_pylist()]
+    words = encoded.dictionary.to_pylist()
+    converted = [0 if text is None else convert(text) for text in words]
     # One more entry than there are texts: what null cells point to.
     by_code = np.array([0 if code is None else code for code in [*converted, 0]], dtype=np.float64)
-    fault_by_code = np.array(
-        [Fault.WRONG_TYPE if c is None else Fault.NONE for c in converted] + [Fault.MISSING],
-        dtype=np.uint8,
-    )
-    codes = encoded.indices.fill_null(len(converted)).to_numpy(zero_copy_only=False)
+    faults = [Fault.WRONG_TYPE if code is None else Fault.NONE for code in converted]
+    fault_by_code = np.array([*faults, Fault.MISSING], dtype=np.uint8)
+    codes = _dense(encoded.indices, len(converted))
     return _clean(by_code[codes], fault_by_code[codes])
 
 
@@ -134,8 +158,10 @@ def _is_number(kind: pa.DataType) -> bool:
     return any(is_kind(kind) for is_kind in (types.is_integer, types.is_floating, types.is_decimal))
 
 
-def _as_text(column: pa.Array) -> pa.Array:
+def _text(column: pa.Array) -> pa.Array:
     types = pa.types
+    if types.is_string(column.type):
+        return column
     if types.is_floating(column.type) or types.is_decimal(column.type):
         return pa.array([_number_text(value) for value in column.to_pylist()], pa.string())
     return column.cast(pa.string())

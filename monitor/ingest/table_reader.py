@@ -9,26 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from monitor.batch import Decoded, Indices, Reject, VectorBatch
+from monitor.batch import Decoded, Reject, VectorBatch
 from monitor.errors import DataError
 from monitor.features import Feature, FeatureSpec
-from monitor.ingest.cells import Cells, Fault, booleans, categories, mask, numbers, texts
-from monitor.ingest.json_document import excerpt as excerpt
+from monitor.ingest.cells import mask, texts
+from monitor.ingest.columns import ColumnReader
 from monitor.ingest.tables import Malformed, RowBlock, Table
 from monitor.ingest.vocabulary import CategoryCodes
 from monitor.reasons import Reason
-
-_REASONS = {
-    Fault.NOT_FINITE: Reason.NOT_FINITE,
-    Fault.MISSING: Reason.MISSING_FEATURE,
-    Fault.WRONG_TYPE: Reason.WRONG_TYPE,
-    Fault.OUT_OF_RANGE: Reason.OUT_OF_RANGE,
-}
-# Which fault of a row counts is as in the stream: a record with NaN is no JSON to begin with, then
-# comes `select`, missing features are noticed before types are, and all that from the first on.
-_GOOD = 9
-_NOT_SELECTED = 1
-_PRECEDENCE = np.array([_GOOD, 0, 2, 3, 3], dtype=np.int64)  # by Fault
 
 
 class TableReader:
@@ -51,7 +39,7 @@ class TableReader:
     ) -> None:
         self._table = table
         self._spec = spec
-        self._codes = codes
+        self._reader = ColumnReader(spec, [code.get for code in codes])
         self._features = locate_features(table, spec)
         self._selected = {table.require(path): value for path, value in spec.select.items()}
         self._label = locate_label(table, spec, self._features, label_column)
@@ -71,45 +59,15 @@ class TableReader:
     def _decode(
         self, block: RowBlock, columns: Mapping[int, pa.Array]
     ) -> tuple[Decoded, NDArray[np.bool_]]:
-        count = len(block.rows)
-        values = np.empty((count, len(self._spec)), dtype=np.float32)
-        faults: dict[int, NDArray[np.uint8]] = {}
-        for i in range(len(self._spec)):
-            cells = self._with_default(i, self._convert(i, columns, count))
-            values[:, i] = cells.values
-            if cells.faults is not None:
-                faults[i] = cells.faults
-        verdict, culprit = _judge(faults, self._is_selected(columns, count))
-        good, passed_over = verdict == _GOOD, verdict == _NOT_SELECTED
-        rejects = [self._refuse_malformed(row) for row in block.malformed]
-        for row in np.flatnonzero(~good & ~passed_over):
-            i = int(culprit[row])
-            reason, error = self._explain(i, Fault(faults[i][row]), columns, int(row))
-            rejects.append(Reject(int(block.rows[row]), reason, error))
+        features = [None if column is None else columns[column] for column in self._features]
+        selected = self._is_selected(columns, len(block.rows))
+        values, good, refusals = self._reader.read(features, selected)
+        rejects = [Reject(int(block.rows[row]), reason, error) for row, reason, error in refusals]
+        not_selected = len(good) - int(good.sum()) - len(rejects)
+        rejects += [self._refuse_malformed(row) for row in block.malformed]
         rejects.sort(key=lambda reject: reject.row)
         batch = VectorBatch(values[good], block.rows[good])
-        return Decoded(batch, rejects, int(passed_over.sum())), good
-
-    def _convert(self, i: int, columns: Mapping[int, pa.Array], count: int) -> Cells:
-        feature, column = self._spec.features[i], self._features[i]
-        if column is None:
-            return Cells(np.zeros(count), np.full(count, Fault.MISSING, dtype=np.uint8))
-        if feature.kind == "numeric":
-            return numbers(columns[column])
-        if feature.kind == "boolean":
-            return booleans(columns[column])
-        return categories(columns[column], self._codes[i].get)
-
-    def _with_default(self, i: int, cells: Cells) -> Cells:
-        default = self._spec.features[i].default
-        if cells.faults is None or default is None:
-            return cells
-        missing = cells.faults == Fault.MISSING
-        if not missing.any():
-            return cells
-        value = float(self._codes[i].get(default) if isinstance(default, str) else default)
-        faults = np.where(missing, np.uint8(Fault.NONE), cells.faults)
-        return Cells(np.where(missing, value, cells.values), faults if faults.any() else None)
+        return Decoded(batch, rejects, not_selected), good
 
     def _is_selected(self, columns: Mapping[int, pa.Array], count: int) -> NDArray[np.bool_]:
         selected = np.ones(count, dtype=bool)
@@ -127,21 +85,6 @@ class TableReader:
     def _refuse_malformed(self, row: Malformed) -> Reject:
         error = f"a row of {len(row.cells)} cells, the file has {len(self._table.columns)} columns"
         return Reject(row.row, Reason.WRONG_LENGTH, error)
-
-    def _explain(
-        self, i: int, fault: Fault, columns: Mapping[int, pa.Array], row: int
-    ) -> tuple[Reason, str]:
-        feature, column = self._spec.features[i], self._features[i]
-        assert column is not None  # a feature without a column has a default
-        cell = excerpt(str(columns[column][row]))
-        expected = "a number" if feature.kind == "numeric" else "true or false"
-        error = {
-            Fault.MISSING: f"{feature.name!r} is missing",
-            Fault.NOT_FINITE: f"{feature.name!r} is {cell}, not a finite number",
-            Fault.WRONG_TYPE: f"{feature.name!r} is {cell}, expected {expected}",
-            Fault.OUT_OF_RANGE: f"{feature.name!r} is {cell}, beyond float32",
-        }[fault]
-        return _REASONS[fault], error
 
 
 def locate_features(table: Table, spec: FeatureSpec) -> list[int | None]:
@@ -196,16 +139,3 @@ def _locate(table: Table, feature: Feature) -> int | None:
 def _wanted(table: Table, feature: Feature) -> str:
     by_position = not table.has_header and feature.column is not None
     return str(feature.column) if by_position else feature.path
-
-
-def _judge(
-    faults: Mapping[int, NDArray[np.uint8]], selected: NDArray[np.bool_]
-) -> tuple[Indices, Indices]:
-    """What becomes of each row, as a rank, and the feature to blame where it is refused."""
-    verdict = np.where(selected, _GOOD, _NOT_SELECTED)
-    culprit = np.zeros(len(selected), dtype=np.int64)
-    for i, column_faults in faults.items():
-        rank = _PRECEDENCE[column_faults]
-        worse = rank < verdict
-        verdict[worse], culprit[worse] = rank[worse], i
-    return verdict, culprit
