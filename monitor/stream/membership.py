@@ -1,10 +1,6 @@
-"""What the consumer group tells this member: which partitions come, and which go.
+"""What the consumer group tells this member: which partitions come, and which go."""
 
-The callbacks run on the Kafka client's own I/O thread, while the source's thread waits in `poll`.
-They await instead of blocking, so that heartbeats and commits go on meanwhile.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from time import monotonic
 
 import structlog
@@ -23,53 +19,90 @@ from monitor.telemetry.metrics import Metrics
 DRAIN_SECONDS = 3.0
 """How long a revocation waits for work in hand."""
 COMMIT_SECONDS = 1.5
-_LOOK_AGAIN_SECONDS = 0.01
+LOOK_AGAIN_SECONDS = 0.01
 
 log = structlog.get_logger()
 
 
-class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Keeps ledger and backlog to the partitions that are assigned."""
+class Membership:
+    """Keeps ledger and backlog to the partitions that are assigned, and tells of them.
 
-    def __init__(
-        self,
-        connection: Connection[KafkaConsumer],
-        ledger: Ledger,
-        backlog: Backlog,
-        metrics: Metrics,
-        health: Health,
-    ) -> None:
-        self._connection = connection
+    Of a revocation `revoking` is the first step and `give_up` the last; in between the work in hand
+    has a moment to end, while `is_awaited`, and what is acknowledged is committed while it may be.
+    """
+
+    def __init__(self, ledger: Ledger, backlog: Backlog, metrics: Metrics, health: Health) -> None:
         self._ledger, self._backlog = ledger, backlog
         self._metrics, self._health = metrics, health
         self.ever_joined = False
         self.leaving = False
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        partitions = _ours(assigned)
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """These are ours from now on."""
         self._ledger.assign(partitions)
         self._metrics.rebalances.inc()
         self._health.ok("group")
         self.ever_joined = True
         log.info("partitions assigned", partitions=names(partitions))
 
+    def revoking(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """These go: forget what nobody has taken; returns the first offset forgotten of each."""
+        self._health.problem("group", "rebalancing")
+        return self._backlog.drop(partitions)
+
+    def is_awaited(self, partitions: Collection[Partition]) -> bool:
+        """Whether records of these are being dealt with, and there is time to wait for them."""
+        return not self.leaving and self._ledger.in_flight(partitions)
+
+    def not_committed(self, offsets: Offsets, error: Exception) -> None:
+        """Whoever gets these partitions begins further back."""
+        log.warning(
+            "not committed before revocation: what follows will be read again",
+            offsets={name(p): offset for p, offset in offsets.items()},
+            error=str(error),
+        )
+
+    def give_up(self, partitions: Collection[Partition]) -> None:
+        """These are no longer ours."""
+        self._ledger.revoke(partitions)
+        self._metrics.forget_lag(partitions)
+        if revoked := names(partitions):
+            log.info("partitions revoked", partitions=revoked)
+
+    def lost(self, partitions: Collection[Partition]) -> None:
+        """The group went on without us: there is nothing left to commit."""
+        self._health.problem("group", "not a member")
+        self._backlog.drop(partitions)
+        self.give_up(partitions)
+
+
+class Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Hears of the group from kafka-python.
+
+    It is called on that client's own I/O thread, while the source's thread waits in `poll`, and
+    awaits instead of blocking, so that heartbeats and commits go on meanwhile.
+    """
+
+    def __init__(
+        self, connection: Connection[KafkaConsumer], membership: Membership, ledger: Ledger
+    ) -> None:
+        self._connection, self._membership, self._ledger = connection, membership, ledger
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._membership.assigned(_ours(assigned))
+
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give the work in hand a moment, and commit while we still may."""
         partitions = _ours(revoked)
-        self._health.problem("group", "rebalancing")
-        self._rewind(self._backlog.drop(partitions))
+        self._rewind(self._membership.revoking(partitions))
         deadline = monotonic() + DRAIN_SECONDS
-        while not self.leaving and self._ledger.in_flight(partitions) and monotonic() < deadline:
-            await self._connection.loop.sleep(_LOOK_AGAIN_SECONDS)
+        while self._membership.is_awaited(partitions) and monotonic() < deadline:
+            await self._connection.loop.sleep(LOOK_AGAIN_SECONDS)
         await self._commit(self._ledger.to_commit(partitions))
-        self._give_up(partitions)
+        self._membership.give_up(partitions)
 
     async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        """The group went on without us: there is nothing left to commit."""
-        partitions = _ours(lost)
-        self._health.problem("group", "not a member")
-        self._backlog.drop(partitions)
-        self._give_up(partitions)
+        self._membership.lost(_ours(lost))
 
     def _rewind(self, offsets: Offsets) -> None:
         """A partition that stays with us keeps its position: what was dropped is to be read again.
@@ -88,11 +121,7 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await self._send(offsets)
         except KafkaError as error:
-            log.warning(
-                "not committed before revocation: what follows will be read again",
-                offsets={name(p): offset for p, offset in offsets.items()},
-                error=str(error),
-            )
+            self._membership.not_committed(offsets, error)
 
     async def _send(self, offsets: Offsets) -> None:
         deadline = monotonic() + COMMIT_SECONDS
@@ -100,15 +129,9 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         while not future.is_done:
             if monotonic() > deadline:
                 raise KafkaTimeoutError("no answer")
-            await self._connection.loop.sleep(_LOOK_AGAIN_SECONDS)
+            await self._connection.loop.sleep(LOOK_AGAIN_SECONDS)
         if future.failed():
             raise future.exception
-
-    def _give_up(self, partitions: Iterable[Partition]) -> None:
-        self._ledger.revoke(partitions)
-        self._metrics.forget_lag(partitions)
-        if revoked := names(partitions):
-            log.info("partitions revoked", partitions=revoked)
 
 
 def for_kafka(offsets: Offsets) -> dict[TopicPartition, OffsetAndMetadata]:

@@ -14,7 +14,8 @@ from monitor.batch import MicroBatch, Partition
 from monitor.config import BatchSettings, KafkaSettings
 from monitor.errors import BrokerError, MonitorError, StreamError
 from monitor.stream.link import BrokerLink
-from monitor.stream.source import QUEUED_BATCHES, KafkaSource
+from monitor.stream.polling import QUEUED_BATCHES
+from monitor.stream.source import KafkaSource
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from tests.support.brokers import Broker, fresh_name
