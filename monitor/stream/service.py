@@ -76,6 +76,7 @@ CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
 SCORED_AHEAD = 2
 """Micro-batches that are being scored, or wait for the main thread to tell of them."""
+COLLECT_AFTER_OBJECTS = 50_000
 NOTHING = np.empty(0, np.float32)
 MAX_THREADS = 4
 """More gain nothing on networks of this size."""
@@ -167,6 +168,16 @@ def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -
     )
 
 
+def spare_the_collector() -> None:
+    """Let the garbage collector look seldom, and not at what is loaded and stays.
+
+    By default it begins anew every 700 objects, in the midst of thousands of records that are all
+    in use: that takes a third of what polling a record does.
+    """
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS)
+
+
 class Service:
     """The running daemon."""
 
@@ -230,7 +241,7 @@ class Service:
         return False
 
     def _serve(self) -> None:
-        gc.freeze()  # what is loaded by now stays: the collector need not look at it again
+        spare_the_collector()
         self._source.start()
         ahead: deque[Future[Scored]] = deque()
         with self._scorer() as scorer:
