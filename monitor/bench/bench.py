@@ -146,7 +146,9 @@ class Bench:
         apart(fill, self.bootstrap_servers, backlog.topic, records, size).result()
         return backlog
 
-    def daemon(self, bundle: Path, topic: str, settings: str = "") -> WatchedDaemon:
+    def daemon(
+        self, bundle: Path, topic: str, settings: str = "", workers: int = 1
+    ) -> WatchedDaemon:
         """The daemon to be, in a group that is new to the topic.
 
         It has its defaults, but for an alert of each anomalous vector, as not every spec names
@@ -159,6 +161,7 @@ class Bench:
             f"""\
 bundle = {quoted(str(bundle.resolve()))}
 device = "auto"
+workers = {workers}
 
 [kafka]
 bootstrap_servers = {quoted(self.bootstrap_servers)}
