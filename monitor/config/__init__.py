@@ -72,10 +72,26 @@ class InputSettings(BaseModel):
 
     model_config = STRICT
 
+    format: Literal["auto", "json", "arrow", "float32"] = Field(
+        default="auto",
+        description="auto tells the formats apart by the first bytes of each record.",
+    )
     max_record_bytes: int = Field(
         default=1_048_576,
         ge=1,
         description="Larger values become dead letters (too_large), unread.",
+    )
+    max_record_vectors: int = Field(
+        default=65_536,
+        ge=1,
+        description="A record of Arrow or float32 rows that says it holds more is a dead letter "
+        "(too_large), before any of it is loaded.",
+    )
+    max_decoded_bytes: int = Field(
+        default=67_108_864,
+        ge=1,
+        description="What such a record may take once it is decompressed, and its vectors too; one "
+        "that would take more is a dead letter (too_large), before any of it is decompressed.",
     )
 
 

@@ -53,6 +53,12 @@ class DeadLetterHeaders(BaseModel):
     record_time_ms: int = Field(description="Timestamp of the record; -1 where it has none.")
     time_ms: int = Field(ge=0, description="When the monitor refused it.")
     version: str = Field(description="Of the monitor.")
+    vectors: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many the record says it holds, where that is more than one; none of them "
+        "was scored.",
+    )
     truncated: str | None = Field(
         default=None,
         pattern="^value(,headers(,key)?)?$",
@@ -96,21 +102,24 @@ def render_dead_letter(
     error: str,
     now_ms: int,
     max_bytes: int = MAX_DEAD_LETTER_BYTES,
+    vectors: int = 1,
 ) -> DeadLetter:
-    """The dead letter of a refused record, of at most `max_bytes` (4,000 or more).
+    """The dead letter of a refused record of so many vectors, of at most `max_bytes` (>= 4,000).
 
     A record that would not fit loses first the end of its value, then its producer's headers, then
     the end of its key: nobody can stop the stream by sending what cannot be refused.
     """
     theirs = [header for header in record.headers if not header[0].startswith(PREFIX)]
-    ours = _describe(record, reason, error, now_ms)
+    ours = _describe(record, reason, error, now_ms, vectors)
     letter = DeadLetter(record.key, record.value, theirs + ours.to_headers())
     if _size(letter) <= max_bytes:
         return letter
     return _fit(record, theirs, ours, max_bytes)
 
 
-def _describe(record: Record, reason: Reason, error: str, now_ms: int) -> DeadLetterHeaders:
+def _describe(
+    record: Record, reason: Reason, error: str, now_ms: int, vectors: int
+) -> DeadLetterHeaders:
     return DeadLetterHeaders(
         reason=reason,
         error=clean(error, MAX_ERROR_TEXT),
@@ -120,6 +129,7 @@ def _describe(record: Record, reason: Reason, error: str, now_ms: int) -> DeadLe
         record_time_ms=record.timestamp,
         time_ms=now_ms,
         version=__version__,
+        vectors=vectors if vectors > 1 else None,
     )
 
 

@@ -149,7 +149,9 @@ class Pipeline:
     def _dead_letter(
         self, record: Record, reject: Reject, now_ms: int, max_bytes: int = MAX_DEAD_LETTER_BYTES
     ) -> Output:
-        letter = render_dead_letter(record, reject.reason, reject.error, now_ms, max_bytes)
+        letter = render_dead_letter(
+            record, reject.reason, reject.error, now_ms, max_bytes, reject.vectors
+        )
         smaller = partial(self._dead_letter, record, reject, now_ms)
         return Output(self._dead_letter_topic, letter.key, letter.value, letter.headers, smaller)
 

@@ -51,7 +51,8 @@ from monitor.contracts.manifest import Manifest
 from monitor.detect.detector import Detector
 from monitor.errors import BundleError
 from monitor.features import FeatureSpec
-from monitor.ingest.json_codec import JsonCodec
+from monitor.ingest.codec import build_codec
+from monitor.ingest.limits import Limits
 from monitor.stream.checks import check_cluster, verify_outputs
 from monitor.stream.client import BrokerAwayError
 from monitor.stream.clock import now_ms
@@ -146,8 +147,13 @@ def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
 
 def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -> Pipeline:
     """The pipeline of a bundle."""
-    codec = JsonCodec(
-        detector.spec, detector.vocabularies, settings.input.max_record_bytes, read_origins=True
+    accepted = settings.input
+    codec = build_codec(
+        detector.spec,
+        detector.vocabularies,
+        accepted.format,
+        Limits(accepted.max_record_bytes, accepted.max_record_vectors, accepted.max_decoded_bytes),
+        read_origins=True,
     )
     triage = build_triage(
         settings.incidents,
