@@ -56,6 +56,10 @@ def test_systemd_waits_longer_than_the_monitor_takes_to_drain() -> None:
     assert int(value("TimeoutStopSec")) > 10
 
 
+def test_systemd_leaves_it_to_the_supervisor_to_stop_the_workers() -> None:
+    assert value("KillMode") == "mixed"
+
+
 def test_a_reload_is_the_signal_that_the_monitor_reloads_on() -> None:
     assert value("ExecReload") == "kill -HUP $MAINPID"
 

@@ -63,6 +63,9 @@ def test_a_mean_counts_each_worker_for_its_traffic() -> None:
         metrics.false_alarm_rate_realised.set(rate)
     name = "anomaly_monitor_false_alarm_rate_realised"
     assert value(merged(busy, idle), name) == 0.009
+    idle.false_alarm_rate_target.set(0.1)
+    busy.false_alarm_rate_target.set(0.1)
+    assert value(merged(busy, idle), "anomaly_monitor_false_alarm_rate_target") == 0.1
     busy.traffic.set(0)
     idle.traffic.set(0)
     assert value(merged(busy, idle), name) == 0.005
