@@ -21,8 +21,8 @@ from monitor.batch import Decoded, VectorBatch
 from monitor.errors import DataError
 from monitor.features import FeatureSpec
 from monitor.ingest.formats import JsonLines, open_source
-from monitor.ingest.json_codec import JsonCodec
 from monitor.ingest.json_document import find, scalar_text
+from monitor.ingest.json_reader import RecordReader, joined
 from monitor.ingest.table_reader import TableReader, refuse_label
 from monitor.ingest.vocabulary import CategoryCodes
 
@@ -82,13 +82,13 @@ def open_vectors(
     source = open_source(path, spec)
     if isinstance(source, JsonLines):
         lines = _LineReader(source, spec, codes, label_column)
-        return VectorFile(path, lines.read, codes)
+        return VectorFile(path, lines.blocks, codes)
     table = TableReader(source, spec, codes, label_column)
     return VectorFile(path, lambda: (Block(*block) for block in table.read()), codes)
 
 
-class _LineReader(JsonCodec):
-    """Reads JSON lines as the stream does, with vocabularies that may grow."""
+class _LineReader(RecordReader):
+    """Reads JSON lines one by one, so that vocabularies grow in their order."""
 
     def __init__(
         self,
@@ -97,18 +97,19 @@ class _LineReader(JsonCodec):
         codes: Sequence[CategoryCodes],
         label_column: str | None,
     ) -> None:
-        super().__init__(spec, [()] * len(spec))
-        self._codes = list(codes)
+        super().__init__(spec, codes)
         self._source = source
         self._label = None if label_column is None else label_column.strip()
         if self._label in spec.paths:
             refuse_label(source.path, spec, spec.names[spec.paths.index(self._label)])
         self._check_start()
 
-    def read(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[Block]:
         first_row = 0
         for lines in self._source.blocks():
-            decoded = self.decode(lines)
+            part, found = self.read(lines, range(len(lines)))
+            rejects = sorted(found.rejects, key=lambda reject: reject.row)
+            decoded = Decoded(joined([part], origins=False), rejects, found.not_selected)
             labels = self._labels([lines[row] for row in decoded.batch.rows])
             yield Block(_from_row(decoded, first_row), labels)
             first_row += len(lines)
@@ -121,7 +122,7 @@ class _LineReader(JsonCodec):
     def _label_of(self, document: object) -> str | None:
         if self._label is None or not isinstance(document, dict):
             return None
-        inside = scalar_text(find(self._unwrap(document), self._label))
+        inside = scalar_text(find(self.unwrap(document), self._label))
         return inside if inside is not None else scalar_text(find(document, self._label))
 
     def _check_start(self) -> None:

@@ -4,7 +4,7 @@ Everything here comes from outside and is read leniently: what cannot be underst
 never makes an alert fail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from monitor.features import Identity
 
 MAX_PORT = 65_535
 MAX_TEXT = 4096
+LONGEST_NAME = 256
+"""Characters of an entity's name that tell it from others: as many as an alert shows."""
 _UNITS_PER_SECOND = (1, 1_000, 1_000_000, 1_000_000_000)
 _LATEST_SECONDS = 32_503_680_000
 """The year 3000: a larger number of seconds is taken as a finer unit."""
@@ -61,6 +63,12 @@ def identity_text(value: Any) -> str | None:
         return None
     usable = isinstance(value, (str, int, float)) and value != ""
     return str(value)[:MAX_TEXT] if usable else None
+
+
+def entity_name(values: Iterable[Any]) -> str | None:
+    """The first of some values that is a name, as long as names are; None where none is."""
+    name = next(filter(None, map(identity_text, values)), None)
+    return name and name[:LONGEST_NAME]
 
 
 def milliseconds(value: Any) -> int | None:
