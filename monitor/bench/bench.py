@@ -34,6 +34,7 @@ class Extent:
 
     Attributes:
         broker: host:port; None starts the embedded one.
+        client: the library that the daemon and the bare loops poll with.
         vectors: how many go through the pipeline or are decoded at a time; None leaves it to each
             stage.
         full: the whole range, however long that takes.
@@ -41,6 +42,7 @@ class Extent:
     """
 
     broker: str | None = None
+    client: str = "kafka-python"
     vectors: int | None = None
     full: bool = False
     bundle: Path | None = None
@@ -164,6 +166,7 @@ device = "auto"
 workers = {workers}
 
 [kafka]
+client = {quoted(self.extent.client)}
 bootstrap_servers = {quoted(self.bootstrap_servers)}
 group_id = {quoted(group)}
 input_topics = [{quoted(topic)}]

@@ -45,6 +45,7 @@ class Figure:
         values: one, or one of each repetition; none where it could not be measured.
         note: what a reader needs to know to judge it; where the time went, or why there is none.
         statistic: makes one value of several.
+        at: how much it is of, where the figure is one of a growth.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Figure:
     goal: Goal | None = None
     note: str = ""
     statistic: Callable[[Sequence[float]], float] = statistics.median
+    at: float | None = None
 
     @classmethod
     def skipped(cls, name: str, reason: str) -> "Figure":

@@ -1,6 +1,7 @@
 """Others that score the same vectors, where they are installed (the extra `bench`)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from time import perf_counter
 
@@ -14,45 +15,49 @@ from monitor.bench.workloads import WIDE_FEATURES
 from monitor.detect.detector import Detector
 
 OVER_KITNET = Goal(">=", 500)
-KITNET_GRACE_VECTORS = 1_000
-KITNET_VECTORS = 1_000
+KITNET_GRACE_VECTORS = 500
+KITNET_VECTORS = 500
 PYOD_BATCH = 4_096
 PYOD_TRAINING_VECTORS = 4_000
 PYOD_REPETITIONS = 5
+_NEEDS = {"bytewax": ("confluent_kafka",), "pyod": ("tqdm",)}
 
 
 def beside(
-    bench: Bench, name: str, detector: Detector, values: Matrix, rate: float
+    bench: Bench, name: str, detector: Detector, values: Matrix, rates: Sequence[float]
 ) -> Iterator[Figure]:
-    """Our rate over theirs, on (n, f) vectors of one workload."""
+    """Our rates over theirs, on (n, f) vectors of one workload."""
     if values.shape[1] == WIDE_FEATURES:
         title = f"{name}: scoring over KitNET's published code"
-        if reason := missing("pysad"):
-            yield Figure.skipped(title, reason)
-        else:
-            bench.say(f"{name}: KitNET")
-            theirs = apart(kitnet_rate, values).result()
-            note = f"{theirs:,.0f} vectors/s; KitNET-py as pysad ships it, its execute phase alone"
-            yield Figure(title, "times", rate / theirs, OVER_KITNET, note)
-    title = f"{name}: scoring over PyOD's AutoEncoder"
-    if reason := missing("pyod"):
-        yield Figure.skipped(title, reason)
-    else:
-        bench.say(f"{name}: PyOD")
-        hidden = list(getattr(detector.model.network, "hidden", (64, 32)))
-        theirs = apart(pyod_rate, _transformed(detector, values), hidden).result()
-        widths = "-".join(map(str, hidden))
-        note = (
-            f"{theirs:,.0f} vectors/s; one network with layers of {widths}, {PYOD_BATCH:,} a call"
-        )
-        yield Figure(title, "times", rate / theirs, note=note)
+        note = "KitNET-py as pysad ships it, its execute phase alone"
+        kitnet = partial(kitnet_rate, values)
+        yield compare(bench, title, rates, "pysad", kitnet, note, OVER_KITNET)
+    hidden = list(getattr(detector.model.network, "hidden", (64, 32)))
+    note = f"one network with layers of {'-'.join(map(str, hidden))}, {PYOD_BATCH:,} a call"
+    pyod = partial(pyod_rate, _transformed(detector, values), hidden)
+    yield compare(bench, f"{name}: scoring over PyOD's AutoEncoder", rates, "pyod", pyod, note)
 
 
-def missing(package: str) -> str | None:
-    """Why a peer cannot take part; None where it can."""
-    if find_spec(package) is None:
-        return f"{package} is not installed; pip install 'anomaly-monitor[bench]'"
-    return None
+def compare(
+    bench: Bench,
+    title: str,
+    ours: Sequence[float],
+    package: str,
+    theirs: Callable[[], float],
+    note: str,
+    goal: Goal | None = None,
+) -> Figure:
+    """Our rates over that of a package, which runs apart; skipped where it cannot."""
+    if not all(map(find_spec, (package, *_NEEDS.get(package, ())))):
+        reason = f"{package} is not installed: pip install 'anomaly-monitor[bench]'"
+        return Figure.skipped(title, reason)
+    bench.say(title)
+    try:
+        rate = apart(theirs).result()
+    except Exception as error:  # whatever others raise: their row alone goes without
+        return Figure.skipped(title, f"{type(error).__name__}: {error}")
+    note = f"{rate:,.0f} vectors/s; {note}"
+    return Figure(title, "times", [own / rate for own in ours], goal, note)
 
 
 def kitnet_rate(values: Matrix) -> float:

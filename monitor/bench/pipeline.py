@@ -6,14 +6,17 @@ matrix, and drop it. They take turns, so that a busy machine is fair to all.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from monitor.bench.bench import Backlog, Bench
+from monitor.bench.bytewax_app import through_bytewax
 from monitor.bench.figures import Figure, Goal
 from monitor.bench.loops import Pace, one_at_a_time, poll_and_parse
 from monitor.bench.parsers import PARSERS, can_parse
+from monitor.bench.peers import compare as compare_peer
 from monitor.bench.processes import WatchedDaemon, apart
 from monitor.bench.workloads import Workload
 from monitor.stream.client import client_options
@@ -67,6 +70,7 @@ def compare(bench: Bench, workload: Workload, backlog: Backlog) -> Iterator[Figu
     note = f"poll, json.loads, the same network, a vector at a time: {plain:,.0f} vectors/s"
     times = [ours / plain for ours in daemon]
     yield Figure(f"{name}: daemon over a plain loop", "times", times, OVER_PLAIN, note)
+    yield _bytewax(bench, workload, backlog, daemon)
 
 
 def drain(bench: Bench, bundle: Path, backlog: Backlog, settings: str = "") -> tuple[Pace, str]:
@@ -107,10 +111,26 @@ def _plain_loop(bench: Bench, workload: Workload, backlog: Backlog) -> float:
     return apart(one_at_a_time, *arguments).result().per_second
 
 
+def _bytewax(bench: Bench, workload: Workload, backlog: Backlog, daemon: Sequence[float]) -> Figure:
+    """The same job in a framework for streams."""
+    servers, alerts = bench.bootstrap_servers, bench.topic("alerts")
+    theirs = partial(through_bytewax, servers, backlog.topic, alerts, workload.bundle)
+    title = f"{workload.name}, JSON: daemon over the same job in Bytewax"
+    return compare_peer(bench, title, daemon, "bytewax", theirs, "its own connectors, librdkafka")
+
+
 def consumer_options(daemon: WatchedDaemon) -> dict[str, Any]:
     """What the daemon's consumer is told, less the group."""
     kafka, batch = daemon.settings.kafka, daemon.settings.batch
     metrics, health = Metrics(), Health()
     link = BrokerLink(kafka.bootstrap_servers, metrics, health)
+    if kafka.client == "confluent-kafka":
+        from monitor.stream.confluent_source import ConfluentSource
+
+        told = ConfluentSource(kafka, batch, metrics, health, link)._options()
+        callbacks = [name for name in told if name.endswith("_cb") or name == "on_commit"]
+        for name in (*callbacks, "statistics.interval.ms"):
+            del told[name]
+        return {**told, "group.id": "bench"}
     options = KafkaSource(kafka, batch, metrics, health, link)._options()
     return {**client_options(kafka), **options, "group_id": None, "group_instance_id": None}

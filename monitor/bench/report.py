@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from monitor.bench.figures import Figure
@@ -49,14 +50,14 @@ def write(run: Mapping[str, Any], folder: Path, name: str) -> Path:
 
 def _cells(figure: Figure) -> tuple[str, ...]:
     if figure.value is None:
-        return figure.name, "-", "", str(figure.goal or ""), figure.note
+        return escape(figure.name), "-", "", str(figure.goal or ""), escape(figure.note)
     spread = goal = ""
     if len(figure.all) > 1:
         spread = f"{_number(min(figure.all))} - {_number(max(figure.all))}"
     if figure.goal is not None:
         goal = f"{figure.goal} {'met' if figure.good else '[red]MISSED[/]'}"
     value = f"{_number(figure.value)} {figure.unit}".strip()
-    return figure.name, value, spread, goal, figure.note
+    return escape(figure.name), value, spread, goal, escape(figure.note)
 
 
 def _number(number: float) -> str:

@@ -16,12 +16,16 @@ from rich.console import Console
 
 from monitor.bench.bench import Bench, Extent
 from monitor.bench.figures import Figure, machine
+from monitor.bench.plots import draw
 from monitor.bench.processes import UnwatchableError
 from monitor.bench.report import facts, table, write
 
 Stage = Callable[[Bench], Iterable[Figure]]
 
-STAGES = ("decode", "score", "start", "idle", "pipeline", "latency", "memory")
+STAGES = (
+    *("decode", "score", "device", "start", "idle"),
+    *("pipeline", "arrow", "latency", "memory", "scaling", "growth"),
+)
 
 
 def run(
@@ -57,6 +61,7 @@ def run(
     }
     made = facts(figures, about)
     file = write(made, results, f"{started:%Y%m%dT%H%M%SZ}")
+    draw(figures, file.with_suffix(".svg"))
     console.print(table(figures))
     cpu, cores = made["machine"]["cpu"], made["machine"]["cores"]
     where = f"{cpu}, {cores} cores; {broker}; {about['seconds']:.0f} s; {file}"

@@ -1,6 +1,7 @@
 """A float32 matrix to errors: the detector alone, beside the least that its network costs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from monitor.detect.detector import Detector
 from monitor.detect.model import ReconstructionModel, limited
 from monitor.detect.networks.dense import DenseAutoencoder
 
-BATCHES = (1024, 4096, 16384)
+BATCHES = (1024, 4096)
 BARE_BATCHES = (256, 512, 1024, 2048, 4096, 8192, 16384, 65536)
 GOAL = Goal(">=", 0.85)
 
@@ -26,13 +27,13 @@ def run(bench: Bench) -> Iterator[Figure]:
     for workload in workloads.values():
         bench.say(f"{workload.name}: scoring")
         detector, values = workload.detector, workload.values
-        rates: list[float] = []
+        best: Sequence[float] = ()
         for batch in BATCHES:
             ours, ratio = _beside_bare(workload.name, detector, _batch(values, batch))
-            rates.append(ours.value or 0.0)
+            best = max(best, ours.all, key=lambda rates: median(rates or (0.0,)))
             yield ours
             yield ratio
-        yield from peers.beside(bench, workload.name, detector, values, max(rates))
+        yield from peers.beside(bench, workload.name, detector, values, best)
 
 
 def bare_rate(detector: Detector, values: Matrix) -> tuple[float, int]:
@@ -71,8 +72,8 @@ def _bare(model: ReconstructionModel, z: Tensor) -> Mapping[str, Call]:
     """Ways to reconstruct (n, d) inputs and take the mean squared error of each, (n,)."""
     ways: dict[str, Call] = {"the network as it is": lambda: _error(model.network(z), z)}
     if isinstance(model.network, DenseAutoencoder):
-        stacks = _stacks(model.network)
-        ways["nn.Linear layers"] = lambda: sum(_error(stack(z), z) for stack in stacks)
+        members = stacks(model.network)
+        ways["nn.Linear layers"] = lambda: sum(_error(stack(z), z) for stack in members)
     return ways
 
 
@@ -80,7 +81,7 @@ def _error(reconstruction: Tensor, z: Tensor) -> Tensor:
     return (reconstruction - z).square().mean(dim=-1)
 
 
-def _stacks(network: DenseAutoencoder) -> list[nn.Sequential]:
+def stacks(network: DenseAutoencoder) -> list[nn.Sequential]:
     """The members of a dense network, one by one, of PyTorch's own layers."""
     tensors = network.state_dict()
     weights = [name for name in tensors if name.endswith("weight")]
@@ -124,4 +125,4 @@ def _parts(model: ReconstructionModel, values: Matrix) -> str:
         }
         seconds = seconds_a_call(calls, turns=3, turn_seconds=0.03)
     told = ", ".join(f"{part} {1e6 * min(s) / len(x):.2f}" for part, s in seconds.items())
-    return f"us/vector, part by part: {told}"
+    return f"us/vector of a plain pass: {told}"

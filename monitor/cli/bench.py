@@ -7,7 +7,10 @@ import typer
 
 from monitor.cli.options import LabelColumn
 
-STAGES = ("decode", "score", "start", "idle", "pipeline", "latency", "memory")
+STAGES = (  # those of monitor.bench.run, which loads torch
+    *("decode", "score", "device", "start", "idle"),
+    *("pipeline", "arrow", "latency", "memory", "scaling", "growth"),
+)
 WIDTH = 160
 
 
@@ -27,6 +30,9 @@ def bench(
         Path | None, typer.Option(help="Traffic for that bundle, in any format that train reads.")
     ] = None,
     label_column: LabelColumn = None,
+    client: Annotated[
+        str, typer.Option(help="What the daemon and the loops poll with: see kafka.client.")
+    ] = "kafka-python",
     vectors: Annotated[
         int | None,
         typer.Option(min=1, help="Decode or send so many. Default: what each stage takes."),
@@ -62,7 +68,7 @@ def bench(
         raise SettingsError("--bundle and --data go together: traffic, and what judges it.")
     names = STAGES if "all" in stage else tuple(dict.fromkeys(stage))
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
-    extent = Extent(broker or None, vectors, full, bundle, data, label_column)
+    extent = Extent(broker or None, client, vectors, full, bundle, data, label_column)
     found = run(stages(names), extent, console, output)
     if json:
         typer.echo(dumps(found))

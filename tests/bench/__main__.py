@@ -41,7 +41,7 @@ def main() -> None:
         TemporaryDirectory(prefix="anomaly-monitor-kafka-") as folder,
         KafkaServer(Path(folder), java_options=()) as server,
     ):
-        extent = Extent(broker=server.bootstrap_servers, full=asked.full)
+        extent = Extent(server.bootstrap_servers, asked.client, full=asked.full)
         found = run(chosen, extent, console, RESULTS, f"Apache Kafka {version()}")
     if asked.json:
         print(json.dumps(found))
@@ -53,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=names, help="this one alone")
     parser.add_argument("--json", action="store_true", help="the figures on standard output")
     parser.add_argument("--full", action="store_true", help="the whole range, however long")
+    parser.add_argument("--client", default="kafka-python", help="as kafka.client")
     parser.add_argument("--data", type=Path, help="folder of further data sets for detection")
     return parser.parse_args()
 
