@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from monitor.batch import Decoded, EventIdentity, Indices, Matrix, Origins, VectorBatch
+from monitor.errors import SpecError
 from monitor.features import FeatureSpec
 from monitor.ingest import float32_codec
 from monitor.ingest.arrow_codec import ArrowCodec
@@ -78,8 +79,17 @@ def build_codec(
     limits: Limits = Limits(),  # noqa: B008
     read_origins: bool = False,
 ) -> Codec:
-    """The codec of a format, or one that tells formats apart by itself."""
+    """The codec of a format, or one that tells formats apart by itself.
+
+    Raises:
+        SpecError: the format has no place for what the spec asks for.
+    """
     if format != "auto":
+        if format == "float32" and (named := spec.columns_of("categorical")):
+            raise SpecError(
+                f"input.format float32: cannot say the categories of {spec.names[named[0]]!r}, a "
+                f"feature of the spec {spec.name!r}; take arrow, or auto."
+            )
         return FORMATS[format].build(spec, vocabularies, limits, read_origins)
     codecs = {
         name: entry.build(spec, vocabularies, limits, read_origins)
@@ -104,7 +114,7 @@ class AutoCodec:
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Decode records; vectors are in the order of their records."""
-        if _surely_json(values):
+        if surely_json(values):
             return self._codecs["json"].decode(values)
         rows: dict[Format, list[int]] = {}
         for row, value in enumerate(values):
@@ -122,7 +132,8 @@ class AutoCodec:
         return self._codecs[format_of(value)].identify(value, within)
 
 
-def _surely_json(values: Sequence[bytes | None]) -> bool:
+def surely_json(values: Sequence[bytes | None]) -> bool:
+    """Whether no record can be of a format that has magic bytes; False where one is empty."""
     try:
         first = set(map(itemgetter(0), values))  # type: ignore[arg-type]  # None is caught
     except (TypeError, IndexError):

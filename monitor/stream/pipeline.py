@@ -1,7 +1,8 @@
 """The data's walk without Kafka: a micro-batch in, what there is to publish of it out.
 
-    scored = pipeline.score(batch, pipeline.decode(batch))
-    judged = pipeline.judge(scored)
+    for piece in pipeline.pieces(batch):
+        scored = pipeline.score(piece, pipeline.decode(piece))
+        judged = pipeline.judge(scored)
 
 Records become arrays at once; a row becomes an object again only once it has been found anomalous.
 Decoding and scoring change nothing, so that they may run ahead on a thread of their own; what is
@@ -16,7 +17,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from monitor.batch import Decoded, MicroBatch, Record, Reject
+from monitor.batch import Decoded, MicroBatch, Partition, Record, Reject
 from monitor.contracts.alert import Detection, alert_key, render_alert
 from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES, render_dead_letter
 from monitor.contracts.ocsf import DetectionFinding
@@ -25,8 +26,11 @@ from monitor.detect.explain import explain
 from monitor.detect.incidents import Change
 from monitor.errors import StreamError
 from monitor.ingest.codec import Codec
+from monitor.ingest.pieces import pieces
 from monitor.stream.contracts import Output
 from monitor.stream.triage import Scored, Triage
+
+DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Pipeline:
 
     Args:
         now_ms: wall time for alerts and dead letters, milliseconds since 1970.
+        max_bytes: what the records of a piece take once decoded, unless it is a single record.
     """
 
     def __init__(
@@ -63,12 +68,22 @@ class Pipeline:
         top_features: int,
         now_ms: Callable[[], int],
         triage: Triage,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self._codec, self.detector = codec, detector
         self.bundle_id, self._detector_name = bundle_id, detector_name
         self._alert_topic, self._dead_letter_topic = alert_topic, dead_letter_topic
         self._top_features, self._now_ms = top_features, now_ms
         self.triage = triage
+        self._max_bytes = max_bytes
+
+    def pieces(self, batch: MicroBatch) -> Iterator[MicroBatch]:
+        """The micro-batch, parted where its vectors would take too much memory at once."""
+        values = [record.value for record in batch.records]
+        for start, end in pieces(values, len(self._codec.spec), self._max_bytes):
+            records = batch.records[start:end]
+            last = {Partition(record.topic, record.partition): record.offset for record in records}
+            yield MicroBatch(records, {where: offset + 1 for where, offset in last.items()})
 
     def decode(self, batch: MicroBatch) -> Decoded:
         """Records to vectors and rejects.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from structlog.testing import capture_logs
 
@@ -18,9 +19,9 @@ from monitor.contracts.dead_letter import DeadLetterHeaders
 from monitor.contracts.ocsf import DetectionFinding
 from monitor.detect.detector import Detector
 from monitor.errors import StreamError
-from monitor.ingest.json_codec import JsonCodec
+from monitor.ingest.codec import build_codec
 from monitor.reasons import Reason
-from monitor.stream.pipeline import Judged, Pipeline, describe
+from monitor.stream.pipeline import DEFAULT_MAX_BYTES, Judged, Pipeline, describe
 from monitor.stream.suppress import Pattern, Suppressions
 from monitor.stream.triage import Scored, build_triage
 from tests.support.alerts import judge
@@ -69,9 +70,10 @@ def pipeline_of(
     spikes: SpikeSettings = NO_SPIKES,
     now_ms: Callable[[], int] = lambda: NOW_MS,
     clock: Callable[[], float] = lambda: 0.0,
+    max_bytes: int = DEFAULT_MAX_BYTES,
 ) -> Pipeline:
     return Pipeline(
-        JsonCodec(SPEC, detector.vocabularies, read_origins=True),
+        build_codec(SPEC, detector.vocabularies, read_origins=True),
         detector,
         bundle_id="b" * 16,
         detector_name="dense network",
@@ -80,7 +82,17 @@ def pipeline_of(
         top_features=2,
         now_ms=now_ms,
         triage=build_triage(incidents, spikes, Suppressions(suppress, NOW_MS), ["vectors"], clock),
+        max_bytes=max_bytes,
     )
+
+
+def arrow_of(*events: dict[str, Any]) -> bytes:
+    table = pa.Table.from_pylist(list(events))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    value: bytes = sink.getvalue().to_pybytes()
+    return value
 
 
 def score(pipeline: Pipeline, batch: MicroBatch) -> Scored:
@@ -173,6 +185,26 @@ def test_a_batch_is_described_by_its_partitions_and_offsets() -> None:
         [Record(None, 5), Record(None, 7), Record(None, 2, partition=1), Record(None, 6)], {}
     )
     assert describe(batch) == "vectors[1] 2-2, vectors[3] 5-7"
+
+
+def test_an_alert_of_a_record_that_holds_many_vectors_says_which_it_is(pipeline: Pipeline) -> None:
+    batch = batch_of(NORMAL, arrow_of(NORMAL, {**NORMAL, **ODD}, NORMAL))
+    [alert] = walk(pipeline, batch).alerts
+    source = alert.unmapped.source
+    assert (source.offset, source.within) == (101, 1)
+    assert alert.unmapped.features[0].observed in ODD.values()
+
+
+def test_a_batch_is_parted_by_what_it_becomes_and_each_part_has_its_offsets(
+    detector: Detector,
+) -> None:
+    pipeline = pipeline_of(detector, max_bytes=150_000)
+    values = [arrow_of(*[NORMAL] * 2_000) for _ in range(3)]
+    parts = list(pipeline.pieces(batch_of(*values)))
+    assert [part.next_offsets for part in parts] == [
+        {Partition("vectors", 3): end} for end in (102, 103)
+    ]
+    assert [len(score(pipeline, part).errors) for part in parts] == [4_000, 2_000]
 
 
 def odd(uid: str, source: str, **more: Any) -> dict[str, Any]:
