@@ -26,6 +26,7 @@ from monitor.demo.broker import EmbeddedBroker, answers
 from monitor.errors import BrokerError
 
 PARTITIONS = 4
+DEFAULT_CLIENT = "kafka-python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Extent:
     """
 
     broker: str | None = None
-    client: str = "kafka-python"
+    client: str = DEFAULT_CLIENT
     vectors: int | None = None
     full: bool = False
     bundle: Path | None = None
@@ -159,6 +160,8 @@ class Bench:
         group = f"bench-{uuid4().hex[:8]}"
         file = self.folder / f"{group}.toml"
         quoted = json.dumps  # a JSON string is a TOML string
+        named = self.extent.client != DEFAULT_CLIENT
+        client = f"client = {quoted(self.extent.client)}" if named else ""
         file.write_text(
             f"""\
 bundle = {quoted(str(bundle.resolve()))}
@@ -166,7 +169,7 @@ device = "auto"
 workers = {workers}
 
 [kafka]
-client = {quoted(self.extent.client)}
+{client}
 bootstrap_servers = {quoted(self.bootstrap_servers)}
 group_id = {quoted(group)}
 input_topics = [{quoted(topic)}]
