@@ -9,8 +9,10 @@ The common case is a few calls of Arrow a record: plain columns are copied into 
 and looked at one by one only if something in it is null, not finite or too large.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +37,7 @@ from monitor.ingest.cells import Cells, Fault, categories, mask
 from monitor.ingest.columns import ColumnReader, Encode, convert
 from monitor.ingest.identity import IdentityReader
 from monitor.ingest.json_document import RecordError
-from monitor.ingest.limits import Limits
+from monitor.ingest.limits import Limits, claimed
 
 _FLOAT32_MAX = np.finfo(np.float32).max
 _PLANS_KEPT = 64
@@ -80,7 +82,7 @@ class ArrowCodec:
         self._identity = IdentityReader(spec.identity)
         self._reader = ColumnReader(spec, self._encode, _convert)
         self._plans: dict[bytes, Plan] = {}
-        self._last: tuple[bytes, pa.Table] = b"", pa.table({})
+        self._last: tuple[bytes, list[pa.RecordBatch]] = b"", []
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Decode records; one with a row that is no vector is one reject.
@@ -100,13 +102,18 @@ class ArrowCodec:
 
     def identify(self, value: bytes, within: int = -1) -> EventIdentity:
         """Read one row of a record that decoded: who and when it was, and its values."""
-        table = self._table(value)
-        fields, row = Fields(table.schema, self.spec.unwrap), table.slice(within, 1)
-        [batch] = row.to_batches()
+        batches = self._batches(value)
+        fields = Fields(batches[0].schema, self.spec.unwrap)
+        starts = list(accumulate(map(len, batches), initial=0))
+        n = bisect_right(starts, within) - 1
 
         def get(path: str) -> object:
             location = fields.find(path)
-            return None if location is None else plain_value(column_at(batch, location)[0])
+            return (
+                None
+                if location is None
+                else plain_value(column_at(batches[n], location)[within - starts[n]])
+            )
 
         found = map(get, self.spec.paths)
         observed = (
@@ -115,10 +122,10 @@ class ArrowCodec:
         )
         return self._identity.read(tuple(observed), get)
 
-    def _table(self, value: bytes) -> pa.Table:
-        """A record that decoded; the last one is kept, as anomalies come together."""
+    def _batches(self, value: bytes) -> list[pa.RecordBatch]:
+        """Of a record that decoded; the last one's are kept, as anomalies come together."""
         if self._last[0] is not value:
-            self._last = value, pa.ipc.open_stream(stream_of(value)).read_all()
+            self._last = value, list(pa.ipc.open_stream(stream_of(value), options=_ONE_THREAD))
         return self._last[1]
 
     def _record(self, row: int, value: bytes | None) -> tuple[list[_Part], int] | Reject:
@@ -131,7 +138,7 @@ class ArrowCodec:
                 self._limits.check_claims(claims.vectors, len(self.spec), claims.decoded_bytes)
                 parts = list(self._parts(row, value, claims))
         except RecordError as error:
-            return Reject(row, error.reason, error.error, max(claims.vectors, 1))
+            return Reject(row, error.reason, error.error, claimed(claims.vectors))
         return parts, claims.vectors - sum(len(part.matrix) for part in parts)
 
     def _parts(self, record: int, value: bytes, claims: Claims) -> Iterator[_Part]:

@@ -24,7 +24,8 @@ class Plan:
     """How batches of one schema are read by a spec.
 
     Attributes:
-        needed: positions in the batch of the columns to keep; all others refer to these.
+        needed: positions in the batch of the columns to keep, all that are ever looked at; what
+            follows refers to these.
         features: of each feature in spec order; None where the schema lacks it.
         selected: what the spec selects by, and the value wanted.
         entities: what may name whom a vector is about, first choice first.
@@ -55,6 +56,8 @@ def plan(schema: pa.Schema, spec: FeatureSpec, identity: IdentityReader) -> Plan
         return needed.setdefault(found[0], len(needed)), *found[1:]
 
     features = tuple(map(place, spec.paths))
+    for path in spec.identity.fields:
+        place(path)
     named = map(place, identity.entity_paths)
     return Plan(
         features=features,
@@ -144,11 +147,13 @@ def is_scalar(kind: pa.DataType) -> bool:
 
 
 def plain_value(scalar: pa.Scalar) -> Any:
-    """A value as JSON would have it; a timestamp becomes seconds since 1970."""
+    """A value as JSON would have it, None if it would not; a timestamp as seconds since 1970."""
     kind = scalar.type
+    if pa.types.is_dictionary(kind):
+        return plain_value(scalar.value)
     if pa.types.is_timestamp(kind):
         return None if scalar.value is None else scalar.value / _UNITS_PER_SECOND[kind.unit]
-    value = scalar.as_py()
+    value = scalar.as_py() if is_scalar(kind) else None
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, float) and kind in (pa.float16(), pa.float32()):

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from monitor.ingest.arrow_fields import is_scalar, is_text, plain_value, value_type
 from monitor.ingest.cells import distinct
-from monitor.ingest.identity import identity_text
+from monitor.ingest.identity import LONGEST_NAME, identity_text
 
-LONGEST_NAME = 256
+
 Codes = NDArray[np.int32]
 
 

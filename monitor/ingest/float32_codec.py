@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from monitor.batch import Decoded, EventIdentity, Indices, Matrix, Origins, Reject, VectorBatch
 from monitor.features import FeatureSpec
 from monitor.ingest.json_document import RecordError
-from monitor.ingest.limits import Limits
+from monitor.ingest.limits import Limits, claimed
 from monitor.reasons import Reason
 
 MAGIC = b"\x8aF32ROWS"
@@ -95,16 +95,15 @@ class Float32Codec:
         return VectorBatch(matrix, np.repeat(records, counts), origins, within)
 
     def _record(self, row: int, value: bytes | None) -> Matrix | Reject:
-        vectors = 1
+        rows = 1
         try:
             value = self._limits.check_value(value)
-            claimed = _claimed(value)
-            vectors = max(claimed, 1)
-            self._check_header(value, claimed)
+            rows = _claimed_rows(value)
+            self._check_header(value, rows)
             matrix = self._rows(value)
             self._check_rows(matrix)
         except RecordError as error:
-            return Reject(row, error.reason, error.error, vectors)
+            return Reject(row, error.reason, error.error, claimed(rows))
         return matrix
 
     def _check_header(self, value: bytes, rows: int) -> None:
@@ -155,7 +154,7 @@ class Float32Codec:
         raise RecordError(Reason.NOT_FINITE, f"{where}, not a finite number")
 
 
-def _claimed(value: bytes) -> int:
+def _claimed_rows(value: bytes) -> int:
     """How many rows a record says it has.
 
     Raises:

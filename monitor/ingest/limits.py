@@ -6,6 +6,7 @@ from monitor.ingest.json_document import RecordError
 from monitor.reasons import Reason
 
 _FLOAT_BYTES = 4
+_MOST_CLAIMED = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,8 @@ class Limits:
         if size > self.max_decoded_bytes:
             error = f"{size} bytes once decoded, more than the {self.max_decoded_bytes} allowed"
             raise RecordError(Reason.TOO_LARGE, error)
+
+
+def claimed(vectors: int) -> int:
+    """How many vectors to count for a refused record by what it says; no lie spoils the count."""
+    return min(max(vectors, 1), _MOST_CLAIMED)
