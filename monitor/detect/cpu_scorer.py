@@ -18,6 +18,7 @@ from torch import Tensor
 from monitor.batch import Matrix
 from monitor.detect.model import INPUT_LIMIT, ReconstructionModel
 from monitor.detect.preprocess import SCALED_LIMIT, Preprocessor
+from monitor.detect.scorer import Fallbacks
 from monitor.detect.surprise import KNOTS, Surprise
 
 CHUNK = 1024
@@ -28,6 +29,7 @@ class CpuScorer:
     """Scores on the processor; safe to share between threads."""
 
     def __init__(self, model: ReconstructionModel) -> None:
+        self.fallbacks = Fallbacks()
         self._model = model
         self._of_thread = local()
 

@@ -16,7 +16,9 @@ from monitor.batch import Matrix
 from monitor.detect.budget import with_odds
 from monitor.detect.calibration import Calibration
 from monitor.detect.cpu_scorer import CpuScorer
+from monitor.detect.cuda_scorer import CudaScorer
 from monitor.detect.model import ReconstructionModel
+from monitor.detect.scorer import Scorer
 from monitor.detect.vocabularies import Vocabulary
 from monitor.features import FeatureSpec
 
@@ -68,7 +70,8 @@ class Detector:
         self.threshold = calibration.threshold(with_odds(false_alarm_rate, 1 / drift))
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
-        self._errors = CpuScorer(self.model).errors if self.device.type == "cpu" else self._forward
+        on_gpu = self.device.type == "cuda"
+        self.scorer: Scorer = CudaScorer(self.model) if on_gpu else CpuScorer(self.model)
 
     def with_budget(self, false_alarm_rate: float, drift: float = 1.0) -> "Detector":
         """The same model and calibration with another threshold; the rate is in (0, 1)."""
@@ -83,7 +86,7 @@ class Detector:
 
     def score(self, values: Matrix) -> Scores:
         """Score (n, f) float32 vectors in spec order; n may be 0."""
-        return Scores(self._errors(values), self.threshold)
+        return Scores(self.scorer.errors(values), self.threshold)
 
     @torch.inference_mode()
     def attribute(self, values: Matrix) -> tuple[Matrix, Matrix]:
@@ -101,11 +104,6 @@ class Detector:
         empty = torch.empty((0, len(self.spec)), device=self.device)
         parts = [self.model.embed(part).cpu() for part in self._to_device(values) or [empty]]
         return torch.cat(parts).numpy()
-
-    @torch.inference_mode()
-    def _forward(self, values: Matrix) -> NDArray[np.float32]:
-        parts = [self.model(part).cpu() for part in self._to_device(values)]
-        return torch.cat(parts).numpy() if parts else np.empty(0, np.float32)
 
     def _to_device(self, values: Matrix) -> Sequence[Tensor]:
         tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

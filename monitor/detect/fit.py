@@ -275,7 +275,7 @@ def _step(model: ReconstructionModel, players: Sequence[_Player], batch: Tensor)
 
 def _robust_errors(model: ReconstructionModel, reconstruction: Tensor, z: Tensor) -> Tensor:
     """([m,] n, d) reconstruction and (n, d) target to ([m,] n) errors, without penalties."""
-    return torch.log1p(model.by_feature(reconstruction, z) / DAMPING).mean(dim=-1)
+    return torch.log1p(model.by_feature((reconstruction - z).square()) / DAMPING).mean(dim=-1)
 
 
 def _batches(vectors: Tensor, size: int, count: int) -> Any:

@@ -30,8 +30,9 @@ class ReconstructionModel(nn.Module):
         self.preprocessor = preprocessor
         self.network = network
         membership = torch.zeros(preprocessor.inputs, preprocessor.features)
-        membership[torch.arange(preprocessor.inputs), preprocessor.source] = 1.0
+        membership[torch.arange(preprocessor.inputs), preprocessor.source.cpu()] = 1.0
         self.register_buffer("membership", membership, persistent=False)
+        self._input_a_feature = torch.equal(membership, torch.eye(*membership.shape))
         self.surprise = Surprise(preprocessor.features + network.penalties)
 
     def forward(self, values: Tensor) -> Tensor:
@@ -44,15 +45,14 @@ class ReconstructionModel(nn.Module):
         z = self.preprocessor(values)  # (n, f) -> (n, d)
         inputs = limited(z)
         reconstruction = self.network(inputs)
-        squared = mean_of_members(self.by_feature(reconstruction, z))
+        squared = self.by_feature(mean_of_members((reconstruction - z).square()))
         if not self.network.penalties:
             return squared
         return torch.cat((squared, self.network.penalise(inputs, reconstruction)), dim=1)
 
-    def by_feature(self, reconstruction: Tensor, z: Tensor) -> Tensor:
-        """([m,] n, d) reconstruction and (n, d) target to ([m,] n, f) squared errors."""
-        squared: Tensor = (reconstruction - z).square() @ self.membership
-        return squared
+    def by_feature(self, squared: Tensor) -> Tensor:
+        """([m,] n, d) squared errors of inputs to ([m,] n, f) of features."""
+        return squared if self._input_a_feature else squared @ self.membership
 
     def deviations(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, f): how far each feature is off, for explanations."""
