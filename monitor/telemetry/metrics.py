@@ -149,6 +149,16 @@ class Metrics:
             buckets=_STAGE_SECONDS,
             registry=registry,
         )
+        self.device_full = Counter(
+            "anomaly_monitor_device_memory_full",
+            "Times a batch was halved because the GPU's memory was full.",
+            registry=registry,
+        )
+        self.scored_on_cpu = Counter(
+            "anomaly_monitor_device_fallback_vectors",
+            "Vectors scored on the CPU because the GPU had no memory left for them.",
+            registry=registry,
+        )
         self.detection_latency_seconds = ArrayHistogram(
             "anomaly_monitor_detection_latency_seconds",
             "From a record's timestamp to its alert's acknowledgement or, without an alert, until "
