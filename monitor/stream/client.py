@@ -18,6 +18,7 @@ from kafka import KafkaProducer
 from kafka.errors import (
     AuthorizationError,
     IllegalSaslStateError,
+    KafkaConnectionError,
     KafkaError,
     KafkaProtocolError,
     KafkaTimeoutError,
@@ -219,24 +220,35 @@ class _Reasons(logging.Handler):
         self._LOGGER.removeHandler(self)
 
 
-def _heed_last_words(transport: type[KafkaTCPTransport]) -> None:
-    """Make a transport hand on what a broker says right before it closes the connection.
+RECEIVE_BYTES = 65_536
+_NOTHING_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
-    kafka-python 3.0.12 drops those bytes when they arrive together with the end of the stream, and
-    they are the very answer to a failed login. Now they are handed on first, and the next read
-    finds the end.
+
+def _receive(self: KafkaTCPTransport) -> tuple[bytes, Exception | None]:
+    """What a socket holds, or why there will be no more.
+
+    kafka-python 3.0.12 reads 4 KiB at a time, and each read lets other threads take the GIL. And it
+    drops bytes that arrive together with the end of the stream, which are the very answer to a
+    failed login: now they are handed on first, and the next read finds the end.
     """
-    receive = transport._sock_recv
-
-    def receive_all(self: KafkaTCPTransport) -> tuple[bytes, Exception | None]:
-        data, error = receive(self)
-        return data, None if data else error
-
-    transport._sock_recv = receive_all
+    received: list[bytes] = []
+    ended: Exception | None = None
+    while ended is None:
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except _NOTHING_YET:
+            break
+        except OSError as error:
+            ended = KafkaConnectionError(error)
+        else:
+            received.append(data)
+            ended = None if data else KafkaConnectionError("socket disconnected")
+    together = b"".join(received)
+    return together, None if together else ended
 
 
 for _transport in (KafkaTCPTransport, KafkaSSLTransport):
-    _heed_last_words(_transport)
+    _transport._sock_recv = _receive
 
 
 class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]
