@@ -1,19 +1,14 @@
 """Arrow record batches through Kafka and the daemon, beside what the network alone can do."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator
 
-import pyarrow as pa
-
-from monitor.batch import Matrix
 from monitor.bench.bench import Backlog, Bench
+from monitor.bench.encoders import arrow_records
 from monitor.bench.figures import Figure, Goal
 from monitor.bench.loops import Pace
 from monitor.bench.pipeline import drain
 from monitor.bench.score import bare_rate
 from monitor.bench.workloads import Workload
-from monitor.detect.detector import Detector
-from monitor.features import Feature
 
 ROWS = 1024
 VECTORS, FULL_VECTORS = 2_000_000, 10_000_000
@@ -28,9 +23,10 @@ def run(bench: Bench) -> Iterator[Figure]:
     for workload in bench.volume:
         detector, values = workload.detector, workload.values
         if backlog is None:  # they differ in the network alone
-            records = arrow_records(detector, values, ROWS)
-            count = max(_vectors(bench) // ROWS, 1)
-            backlog = bench.backlog(records, count, f"Arrow records of {ROWS:,} vectors")
+            rows = min(ROWS, len(values))
+            records = arrow_records(detector, values, rows)
+            count = max(_vectors(bench) // rows, 1)
+            backlog = bench.backlog(records, count, f"Arrow records of {rows:,} vectors")
         yield from _compare(bench, workload, backlog, bare_rate(detector, values))
 
 
@@ -53,29 +49,3 @@ def _compare(
 
 def _vectors(bench: Bench) -> int:
     return bench.extent.vectors or (FULL_VECTORS if bench.extent.full else VECTORS)
-
-
-def arrow_records(detector: Detector, values: Matrix, rows: int) -> Sequence[bytes]:
-    """(n, f) vectors as Arrow streams of so many named rows; at least one."""
-    starts = range(0, max(len(values) - rows, 0) + 1, rows)
-    return [_stream(detector, values[start : start + rows]) for start in starts]
-
-
-def _stream(detector: Detector, values: Matrix) -> bytes:
-    features = zip(detector.spec.features, detector.vocabularies, values.T, strict=True)
-    columns = [_column(feature, words, column) for feature, words, column in features]
-    batch = pa.RecordBatch.from_arrays(columns, names=list(detector.spec.paths))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    made: bytes = sink.getvalue().to_pybytes()
-    return made
-
-
-def _column(feature: Feature, words: Sequence[str], codes: Matrix) -> pa.Array:
-    if feature.kind == "numeric":
-        return pa.array(codes)
-    if feature.kind == "boolean":
-        return pa.array(codes != 0)
-    known = list(chain(["unseen"], words))
-    return pa.array([known[code] for code in codes.astype(int).tolist()])

@@ -6,17 +6,20 @@ from itertools import cycle, islice
 from statistics import fmean
 
 from monitor.bench.bench import Bench
+from monitor.bench.encoders import arrow_records, float32_records
 from monitor.bench.figures import Figure
 from monitor.bench.parsers import PARSERS, can_parse
 from monitor.bench.timing import seconds_a_call
 from monitor.bench.workloads import Workload
+from monitor.ingest.codec import build_codec
 
-VECTORS = 4096
+VECTORS, ROWS = 4096, 1024
 
 
 def run(bench: Bench) -> Iterator[Figure]:
     for workload in bench.workloads:
         yield from _json(bench, workload)
+    yield from _for_volume(bench, bench.volume[0])
 
 
 def _json(bench: Bench, workload: Workload) -> Iterator[Figure]:
@@ -31,3 +34,19 @@ def _json(bench: Bench, workload: Workload) -> Iterator[Figure]:
     for name, taken in seconds.items():
         title = f"{workload.name}, JSON: {name}"
         yield Figure(title, "vectors/s", [count / s for s in taken], note=size)
+
+
+def _for_volume(bench: Bench, workload: Workload) -> Iterator[Figure]:
+    detector, values = workload.detector, workload.values
+    rows = min(ROWS, len(values))
+    records = {"Arrow": arrow_records(detector, values, rows)}
+    if not detector.spec.columns_of("categorical"):
+        records["float32"] = float32_records(detector.spec, values, rows)
+    bench.say(f"{workload.name}: decoding {', '.join(records)} of {rows:,} vectors a record")
+    decode = build_codec(detector.spec, detector.vocabularies).decode
+    calls = {name: partial(decode, found[: VECTORS // rows]) for name, found in records.items()}
+    for name, taken in seconds_a_call(calls).items():
+        vectors = rows * len(records[name][: VECTORS // rows])
+        title = f"{workload.name}, {name}: own codec"
+        note = f"{rows:,} a record, {len(records[name][0]) / rows:.0f} bytes each"
+        yield Figure(title, "vectors/s", [vectors / s for s in taken], note=note)

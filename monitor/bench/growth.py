@@ -10,14 +10,14 @@ from time import process_time
 
 from monitor.bench.bench import Bench
 from monitor.bench.figures import Figure, Goal
-from monitor.bench.workloads import WIDE_VECTORS, Workload, wide
-from monitor.ingest.json_codec import JsonCodec
+from monitor.bench.workloads import HASTY, WIDE_VECTORS, Workload, wide
+from monitor.ingest.codec import build_codec
 
 COUNTS, FULL_COUNTS = (10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000, 10_000_000)
 WIDTHS, FULL_WIDTHS = (8, 128, 1_024), (8, 16, 32, 64, 128, 256, 512, 1_024)
 BATCH = 4_096
-VECTORS_A_WIDTH = 2 * WIDE_VECTORS
-LEAST_VECTORS = 40_000
+VECTORS_A_WIDTH = WIDE_VECTORS
+LEAST_VECTORS = 30_000
 FLAT = Goal("<=", 1.2)
 
 
@@ -42,7 +42,7 @@ def _by_vectors(bench: Bench) -> Iterator[Figure]:
 def _by_features(bench: Bench) -> Iterator[Figure]:
     for features in FULL_WIDTHS if bench.extent.full else WIDTHS:
         bench.say(f"{features:,} features: training, decoding and scoring")
-        workload = wide(Path(bench.folder, f"width-{features}"), features)
+        workload = wide(Path(bench.folder, f"width-{features}"), features, HASTY)
         cost = _cpu_us(workload, VECTORS_A_WIDTH)
         note = f"{cost / features:.3f} us a feature"
         yield Figure(f"{features:,} features: CPU", "us/vector", cost, note=note, at=features)
@@ -51,7 +51,7 @@ def _by_features(bench: Bench) -> Iterator[Figure]:
 def _cpu_us(workload: Workload, count: int) -> float:
     """Microseconds a vector, over all threads; few vectors are taken several times."""
     detector = workload.detector
-    codec = JsonCodec(detector.spec, detector.vocabularies)
+    codec = build_codec(detector.spec, detector.vocabularies)
 
     def judge(records: Sequence[bytes]) -> None:
         detector.score(codec.decode(records).batch.values)

@@ -10,7 +10,7 @@ import orjson
 
 from monitor.batch import Matrix
 from monitor.features import FeatureSpec
-from monitor.ingest.json_codec import JsonCodec
+from monitor.ingest.codec import build_codec
 
 Parse = Callable[[Sequence[bytes]], Matrix]
 Parser = Callable[[FeatureSpec, Sequence[Sequence[str]]], Parse]
@@ -47,7 +47,7 @@ def handwritten(spec: FeatureSpec, vocabularies: Sequence[Sequence[str]]) -> Par
 
 def own_codec(spec: FeatureSpec, vocabularies: Sequence[Sequence[str]]) -> Parse:
     """The monitor's own, with every check it makes."""
-    codec = JsonCodec(spec, vocabularies)
+    codec = build_codec(spec, vocabularies)
     return lambda values: codec.decode(values).batch.values
 
 

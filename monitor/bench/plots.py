@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from monitor.bench.figures import Figure
 
 RATE, COST = "vectors/s", "us/vector"
-OURS, OTHERS, MISSED = "#2a6f97", "#a9b4bc", "#c1121f"
+OURS, OTHERS = "#2a6f97", "#a9b4bc"
 _OTHERS = ("poll and parse only", "handwritten")
 
 

@@ -5,7 +5,7 @@ synthetic stream of 115 numeric ones, the width of KitNET's published captures, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,6 +34,7 @@ WIDE_VECTORS = 16_384
 SMALL_HIDDEN = (64, 16)
 """115-64-16-64-115, the network whose rate is the yardstick of the Arrow pipeline."""
 QUICK = FitOptions(min_steps=400, max_steps=400)
+HASTY = FitOptions(min_steps=20, max_steps=20)
 """Speed does not depend on how well a network has learned."""
 KINDS_OF_ANOMALY = 50
 
@@ -73,15 +74,15 @@ def nsl_kdd(folder: Path) -> Workload:
     return _workload("41 features", folder, benign, records)
 
 
-def wide(folder: Path, features: int = WIDE_FEATURES) -> Workload:
+def wide(folder: Path, features: int = WIDE_FEATURES, options: FitOptions = QUICK) -> Workload:
     """Synthetic traffic, judged by the default network."""
-    _train(folder, features, QUICK)
+    _train(folder, features, options)
     return _synthetic(f"{features} features", folder, features)
 
 
 def small(folder: Path) -> Workload:
     """The same traffic, judged by one autoencoder of 115-64-16-64-115."""
-    _train(folder, WIDE_FEATURES, FitOptions(hidden=SMALL_HIDDEN, min_steps=400, max_steps=400), 1)
+    _train(folder, WIDE_FEATURES, replace(QUICK, hidden=SMALL_HIDDEN), 1)
     widths = "-".join(map(str, (*SMALL_HIDDEN, *SMALL_HIDDEN[-2::-1])))
     return _synthetic(f"{WIDE_FEATURES}-{widths}-{WIDE_FEATURES}", folder, WIDE_FEATURES)
 

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from monitor.bench import synthetic
-from monitor.bench.arrow import arrow_records
+from monitor.bench.encoders import arrow_records, float32_records
 from monitor.bench.figures import Figure, Goal
 from monitor.bench.parsers import PARSERS, can_parse
 from monitor.bench.plots import draw
@@ -17,6 +17,7 @@ from monitor.bench.report import facts, table, write
 from monitor.bench.score import stacks
 from monitor.detect.fit import Fitted
 from monitor.detect.networks.dense import DenseAutoencoder
+from monitor.ingest.codec import build_codec
 from monitor.ingest.json_codec import JsonCodec
 from tests.support.detectors import HASTY, SPEC, VOCABULARIES, fit_small, normal_vectors
 
@@ -117,12 +118,15 @@ def test_the_bare_network_reconstructs_what_the_detectors_network_does(fitted: F
         torch.testing.assert_close(bare, network(z), rtol=1e-4, atol=1e-5)
 
 
-def test_arrow_records_hold_the_rows_they_are_made_of(fitted: Fitted) -> None:
-    import pyarrow as pa
+def test_arrow_records_hold_the_vectors_they_are_made_of(fitted: Fitted) -> None:
+    detector, values = fitted.detector, normal_vectors(25)
+    records = arrow_records(detector, values, rows=10)
+    read = build_codec(SPEC, VOCABULARIES).decode(records)
+    np.testing.assert_array_equal(read.batch.values, values[:20])
 
-    values = normal_vectors(25)
-    records = arrow_records(fitted.detector, values, rows=10)
-    assert len(records) == 2
-    batch = pa.ipc.open_stream(records[1]).read_next_batch()
-    np.testing.assert_array_equal(batch["bytes"].to_numpy(), values[10:20, 0])
-    assert set(batch["protocol"].to_pylist()) <= {"tcp", "udp", "icmp"}
+
+def test_float32_records_hold_the_vectors_they_are_made_of() -> None:
+    spec, values = synthetic.spec(8), synthetic.vectors(8, 25)
+    records = float32_records(spec, values, rows=10)
+    read = build_codec(spec, [()] * 8).decode(records)
+    np.testing.assert_array_equal(read.batch.values, values[:20])
