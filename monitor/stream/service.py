@@ -8,7 +8,7 @@ Threads:
 |-------------|-----------------|---------------------------------------|-------------------------|
 | main        | `Service.run`   | Kafka's producer; its admin at start  | returns                 |
 | scorer      | `Service._serve`| none: decodes and scores              | with its executor       |
-| source      | `KafkaSource`   | Kafka's consumer                      | `KafkaSource.close`     |
+| source      | `PollingSource` | Kafka's consumer                      | `PollingSource.close`   |
 | kafka-io-*  | kafka-python    | the consumer's sockets and heartbeats | with its consumer       |
 | *-network-* | kafka-python    | the producer's sockets                | with its producer       |
 | telemetry   | TelemetryServer | HTTP; a further thread a request      | `TelemetryServer.close` |
@@ -16,7 +16,7 @@ Threads:
 The three stages overlap: while the source polls, the scorer is at an older micro-batch, and the
 main thread tells of one older still. Each hands over a bounded number of them, in order. Between
 two the main thread takes what SIGHUP asks it to (`monitor.stream.reload`). No thread must die
-unseen: what ends the source is raised by `KafkaSource.next`, what ends scoring by its future, and
+unseen: what ends the source is raised by `PollingSource.next`, what ends scoring by its future, and
 either ends the service.
 
 Stop order, and why:
@@ -58,10 +58,11 @@ from monitor.stream.client import BrokerAwayError
 from monitor.stream.clock import now_ms
 from monitor.stream.link import BrokerLink
 from monitor.stream.pipeline import Judged, Pipeline
+from monitor.stream.polling import PollingSource
+from monitor.stream.publishing import AbandonedError, PublishingSink
 from monitor.stream.reload import Reload
-from monitor.stream.sink import AbandonedError, KafkaSink
-from monitor.stream.source import KafkaSource
 from monitor.stream.suppress import Suppressions
+from monitor.stream.transport import build_sink, build_source
 from monitor.stream.triage import Scored, build_triage
 from monitor.stream.tuning import Tuning
 from monitor.telemetry.health import Health
@@ -102,8 +103,8 @@ def build_service(
     metrics.ready.set_function(lambda: health.ready)
     telemetry = TelemetryServer(settings.telemetry, metrics.registry, health)
     link = BrokerLink(settings.kafka.bootstrap_servers, metrics, health)
-    source = KafkaSource(settings.kafka, settings.batch, metrics, health, link)
-    sink = KafkaSink(
+    source = build_source(settings.kafka, settings.batch, metrics, health, link)
+    sink = build_sink(
         settings.kafka, source.acknowledge, lambda: verify_outputs(settings.kafka), health
     )
     pipeline = build_pipeline(settings, detector, manifest)
@@ -193,8 +194,8 @@ class Service:
         pipeline: Pipeline,
         tuning: Tuning,
         reload: Reload,
-        source: KafkaSource,
-        sink: KafkaSink,
+        source: PollingSource,
+        sink: PublishingSink,
         metrics: Metrics,
         health: Health,
         link: BrokerLink,

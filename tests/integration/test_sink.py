@@ -12,7 +12,8 @@ from monitor.config import KafkaSettings
 from monitor.errors import StreamError
 from monitor.stream.checks import verify_outputs
 from monitor.stream.contracts import Offsets, Output
-from monitor.stream.sink import AbandonedError, KafkaSink
+from monitor.stream.publishing import AbandonedError
+from monitor.stream.transport import build_sink
 from monitor.telemetry.health import Health
 from tests.support.brokers import Broker
 from tests.support.kafka_server import KafkaServer
@@ -28,6 +29,7 @@ class Bench:
     """A sink with topics of its own, and what it acknowledged."""
 
     broker: Broker
+    client: str
     alerts: str
     letters: str
     health: Health = field(default_factory=lambda: Health("outputs"))
@@ -36,11 +38,12 @@ class Bench:
     def __post_init__(self) -> None:
         kafka = KafkaSettings(
             bootstrap_servers=self.broker.bootstrap_servers,
+            client=self.client,
             input_topics=("vectors",),
             alert_topic=self.alerts,
             dead_letter_topic=self.letters,
         )
-        self.sink = KafkaSink(
+        self.sink = build_sink(
             kafka, self.acknowledged.append, lambda: verify_outputs(kafka), self.health
         )
 
@@ -48,13 +51,19 @@ class Bench:
         return [record.value for record in self.broker.consume_all(topic)]
 
 
-def bench_on(broker: Broker, letters: str | None = None) -> Bench:
-    return Bench(broker, broker.create_topic(), letters or broker.create_topic())
+def bench_on(broker: Broker, client: str, letters: str | None = None) -> Bench:
+    return Bench(broker, client, broker.create_topic(), letters or broker.create_topic())
+
+
+@pytest.fixture(params=["kafka-python", "confluent-kafka"])
+def client(request: pytest.FixtureRequest) -> str:
+    """Whatever holds for a sink holds with each client."""
+    return request.param
 
 
 @pytest.fixture
-def bench(kafka_broker: Broker) -> Iterator[Bench]:
-    bench = bench_on(kafka_broker)
+def bench(kafka_broker: Broker, client: str) -> Iterator[Bench]:
+    bench = bench_on(kafka_broker, client)
     yield bench
     bench.sink.close(5.0)
 
@@ -72,7 +81,7 @@ def test_without_outputs_the_offsets_are_acknowledged_and_no_producer_is_made(
     bench.sink.write([], OFFSETS)
     assert bench.acknowledged == [OFFSETS]
     assert "kafka-io" not in {thread.name for thread in threading.enumerate()}
-    assert bench.sink._connection is None
+    assert not bench.sink.is_open
 
 
 def test_key_value_and_headers_arrive_as_they_are(bench: Bench) -> None:
@@ -90,12 +99,12 @@ def test_key_value_and_headers_arrive_as_they_are(bench: Bench) -> None:
 
 
 def test_an_output_that_is_too_large_for_its_topic_is_cut_if_it_may_be(
-    kafka_broker: Broker,
+    kafka_broker: Broker, client: str
 ) -> None:
     if not kafka_broker.is_apache_kafka:
         pytest.skip("the embedded broker takes records of any size")
     small = kafka_broker.create_topic(config={"max.message.bytes": "20000"})
-    bench = bench_on(kafka_broker, letters=small)
+    bench = bench_on(kafka_broker, client, letters=small)
 
     noise = random.Random(1).randbytes(100_000)
 
@@ -112,11 +121,11 @@ def test_an_output_that_is_too_large_for_its_topic_is_cut_if_it_may_be(
 
 
 def test_an_output_that_is_too_large_and_must_not_be_cut_stops_the_stream(
-    kafka_broker: Broker,
+    kafka_broker: Broker, client: str
 ) -> None:
     if not kafka_broker.is_apache_kafka:
         pytest.skip("the embedded broker takes records of any size")
-    bench = bench_on(kafka_broker)
+    bench = bench_on(kafka_broker, client)
     huge = random.Random(1).randbytes(2_000_000)
     with pytest.raises(StreamError, match=f"topic {bench.alerts}: a record of 2000001 bytes is"):
         bench.sink.write([Output(bench.alerts, b"k", huge)], OFFSETS)
@@ -124,10 +133,10 @@ def test_an_output_that_is_too_large_and_must_not_be_cut_stops_the_stream(
     bench.sink.close(5.0)
 
 
-def test_a_topic_that_is_deleted_stops_the_stream(kafka_broker: Broker) -> None:
+def test_a_topic_that_is_deleted_stops_the_stream(kafka_broker: Broker, client: str) -> None:
     if not kafka_broker.is_apache_kafka:
         pytest.skip("the embedded broker makes topics anew")
-    bench = bench_on(kafka_broker)
+    bench = bench_on(kafka_broker, client)
     bench.sink.write([Output(bench.alerts, b"k", b"first")], OFFSETS)
     admin = kafka_broker.admin()
     admin.delete_topics([bench.alerts])
@@ -141,9 +150,9 @@ def test_a_topic_that_is_deleted_stops_the_stream(kafka_broker: Broker) -> None:
 
 
 def test_while_the_broker_is_away_a_write_waits_and_then_succeeds(
-    kafka_server: KafkaServer,
+    kafka_server: KafkaServer, client: str
 ) -> None:
-    bench = bench_on(Broker("Kafka", kafka_server.bootstrap_servers, server=kafka_server))
+    bench = bench_on(Broker("Kafka", kafka_server.bootstrap_servers, server=kafka_server), client)
     bench.sink.write([Output(bench.alerts, b"k", b"before")], OFFSETS)
     kafka_server.kill()
     later = {Partition("vectors", 0): 8}
@@ -160,8 +169,8 @@ def test_while_the_broker_is_away_a_write_waits_and_then_succeeds(
     bench.sink.close(5.0)
 
 
-def test_a_sink_that_is_told_to_stop_gives_up_and_acknowledges_nothing() -> None:
-    bench = Bench(Broker("none", "127.0.0.1:1"), "alerts", "dead-letters")
+def test_a_sink_that_is_told_to_stop_gives_up_and_acknowledges_nothing(client: str) -> None:
+    bench = Bench(Broker("none", "127.0.0.1:1"), client, "alerts", "dead-letters")
     bench.sink.stop_trying(after_s=0.5)
     with pytest.raises(AbandonedError):
         bench.sink.write([Output("alerts", b"k", b"lost to no one")], OFFSETS)

@@ -1,0 +1,339 @@
+"""The source with confluent-kafka: what takes kafka-python 7 us a record takes it 1.5.
+
+Its own threads fetch and decompress, without the GIL. All callbacks, also those of the group, run
+within `poll` and `consume`, hence on the source's thread; heartbeats do not depend on it.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+import orjson
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_STORED,
+    Consumer,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka import KafkaError as ClientError
+from kafka.errors import CorruptRecordError, FencedInstanceIdError, KafkaError
+
+from monitor.batch import Partition
+from monitor.contracts.dead_letter import Header
+from monitor.stream import confluent_client
+from monitor.stream.contracts import Offsets
+from monitor.stream.membership import DRAIN_SECONDS, LOOK_AGAIN_SECONDS
+from monitor.stream.polling import (
+    FATAL,
+    FETCH_MAX_BYTES,
+    HEARTBEAT_MS,
+    REQUEST_TIMEOUT_MS,
+    PollingSource,
+)
+
+PAUSED_POLL_SECONDS = 0.01
+QUERY_SECONDS = 3.0
+"""How long to wait for offsets that a new partition begins at."""
+STATISTICS_MS = 1_000
+MAX_SESSION_MS = 3_600_000
+MAX_POLL_INTERVAL_MS = 300_000
+FETCH_BACKOFF_MS = 1
+"""After the queue was full; with the client's own, 1 s, the queue would run empty meanwhile."""
+
+log = structlog.get_logger()
+
+
+class ConfluentRecord(NamedTuple):
+    """See `monitor.batch.Record`."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+
+
+class ConfluentSource(PollingSource):
+    """Polls with confluent-kafka."""
+
+    _consumer: Consumer
+
+    def _open(self) -> None:
+        confluent_client.find_broker(self._kafka)
+        self._coordinator_is_up, self._is_paused = True, False
+        self._positions: dict[Partition, int] = {}
+        self._refusal: KafkaError | None = None
+        self._consumer = Consumer(self._options(), logger=confluent_client.LOGGER)
+
+    def _options(self) -> dict[str, Any]:
+        session_ms = min(self._kafka.session_timeout_ms, MAX_SESSION_MS)
+        instance = self._kafka.group_instance_id
+        return {
+            **confluent_client.options(self._kafka),
+            **({"group.instance.id": instance} if instance else {}),
+            "group.id": self._kafka.group_id,
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": min(HEARTBEAT_MS, session_ms // 3),
+            "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, session_ms),
+            "socket.timeout.ms": REQUEST_TIMEOUT_MS,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",  # _reset does it, so that it is counted and logged
+            "check.crcs": True,
+            "queued.max.messages.kbytes": FETCH_MAX_BYTES // 1024,
+            "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
+            "statistics.interval.ms": STATISTICS_MS,
+            "stats_cb": self._on_statistics,
+            "error_cb": self._on_error,
+            "on_commit": self._on_commit,
+        }
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            list(self._kafka.input_topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _leave(self) -> None:
+        try:
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as error:
+            log.warning("the group was not left in good order", error=str(error))
+
+    def _poll(self, timeout_ms: int) -> int:
+        if self._is_paused:
+            self._consumer.resume(self._consumer.assignment())
+            self._is_paused = False
+        return self._take(self._fetch(timeout_ms / 1000))
+
+    def _poll_paused(self) -> None:
+        """What this client has fetched is lost by a pause, so one lasts until there is room."""
+        self._consumer.pause(self._consumer.assignment())
+        self._is_paused = True
+        self._take(self._fetch(PAUSED_POLL_SECONDS))
+
+    def _fetch(self, timeout_s: float) -> list[Message]:
+        """What is there, or the first that comes: `consume` would wait for all that it may take."""
+        room = self._backlog.room
+        messages = self._consumer.consume(room, 0)
+        if not messages and (first := self._consumer.poll(timeout_s)):
+            messages = [first, *self._consumer.consume(room - 1, 0)] if room > 1 else [first]
+        if self._refusal:
+            raise self._refused(self._refusal)
+        return messages
+
+    def _take(self, messages: Sequence[Message]) -> int:
+        if any(map(Message.error, messages)):
+            told = [(message, error) for message in messages if (error := message.error())]
+            messages = [message for message in messages if not message.error()]
+            self._heed(told)
+        polled = self._by_partition(messages)
+        self._positions |= {p: records[-1].offset + 1 for p, records in polled.items()}
+        self._backlog.add(polled)
+        return len(messages)
+
+    def _by_partition(self, messages: Sequence[Message]) -> dict[Partition, list[ConfluentRecord]]:
+        try:
+            records = _records(messages)
+        except _BadHeaderError as error:
+            at = messages[error.row]
+            self._positions[_partition(at)] = at.offset() or 0
+            raise self._unreadable(CorruptRecordError("a header's name is not UTF-8")) from error
+        polled: dict[Partition, list[ConfluentRecord]] = {}
+        for partition, run in groupby(records, itemgetter(0, 1)):
+            polled.setdefault(Partition(*partition), []).extend(run)
+        return polled
+
+    def _heed(self, told: Sequence[tuple[Message, ClientError]]) -> None:
+        """What came instead of a record."""
+        for message, reason in told:
+            error = _in_words(reason)
+            if isinstance(error, FATAL):
+                raise self._refused(error)
+            if isinstance(error, CorruptRecordError):
+                self._positions[_partition(message)] = message.offset() or 0
+                raise self._unreadable(error)
+            log.debug("poll failed", error=str(error))
+        if lost := [message for message, reason in told if reason.code() in _NO_POSITION]:
+            self._reset(lost)
+
+    def _reset(self, lost: Sequence[Message]) -> None:
+        """Go where auto_offset_reset says; a position that has become invalid is counted.
+
+        The client has stopped to fetch these partitions, and only takes them with all others.
+        """
+        if positions := {_partition(m): m.offset() for m in lost if m.offset() is not None}:
+            self._out_of_range({p: offset or 0 for p, offset in positions.items()})
+        for message in lost:
+            self._begin(_partition(message))
+        self._consumer.assign([self._from_here(p) for p in self._ledger.settled()])
+
+    def _begin(self, partition: Partition) -> None:
+        """Set the position to where auto_offset_reset says: a number, if it can be asked for."""
+        latest = self._kafka.auto_offset_reset == "latest"
+        self._positions[partition] = OFFSET_END if latest else OFFSET_BEGINNING
+        try:
+            bounds = self._consumer.get_watermark_offsets(
+                TopicPartition(*partition), timeout=QUERY_SECONDS
+            )
+        except KafkaException as error:
+            log.debug("poll failed", error=str(error))
+        else:
+            self._positions[partition] = bounds[latest]
+
+    def _from_here(self, partition: Partition) -> TopicPartition:
+        return TopicPartition(*partition, self._positions.get(partition, OFFSET_STORED))
+
+    # Callbacks of the group.
+
+    def _on_assign(self, _: Consumer, assigned: list[TopicPartition]) -> None:
+        partitions = _partitions(assigned)
+        self._forget(partitions)
+        try:
+            committed = self._consumer.committed(assigned, QUERY_SECONDS)
+        except KafkaException as error:
+            log.debug("poll failed", error=str(error))
+            committed = []
+        for told in committed:
+            partition = Partition(told.topic, told.partition)
+            if told.offset >= 0:
+                self._positions[partition] = told.offset
+            elif not told.error:
+                self._begin(partition)
+        self._consumer.assign([self._from_here(partition) for partition in partitions])
+        self._membership.assigned(partitions)
+
+    def _on_revoke(self, _: Consumer, revoked: list[TopicPartition]) -> None:
+        """Give the work in hand a moment, and commit while we still may."""
+        partitions = _partitions(revoked)
+        self._membership.revoking(partitions)
+        deadline = monotonic() + DRAIN_SECONDS
+        while self._membership.is_awaited(partitions) and monotonic() < deadline:
+            sleep(LOOK_AGAIN_SECONDS)
+        if offsets := self._ledger.to_commit(partitions):
+            self._commit_at_last(offsets)
+        self._membership.give_up(partitions)
+        self._forget(partitions)
+
+    def _on_lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
+        self._membership.lost(_partitions(lost))
+        self._forget(_partitions(lost))
+
+    def _commit_at_last(self, offsets: Offsets) -> None:
+        if not self._coordinator_is_up:  # the client would wait for it
+            self._membership.not_committed(offsets, KafkaError("the connection is lost"))
+            return
+        try:
+            self._consumer.commit(offsets=_for_client(offsets), asynchronous=False)
+        except KafkaException as error:
+            self._membership.not_committed(offsets, _in_words(error.args[0]))
+
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            self._positions.pop(partition, None)
+
+    # Other callbacks.
+
+    def _on_statistics(self, told: str) -> None:
+        brokers = orjson.loads(told)["brokers"]
+        coordinator = brokers.get("GroupCoordinator", {})
+        self._coordinator_is_up = coordinator.get("state") == "UP"
+
+    def _on_error(self, error: ClientError) -> None:
+        heard = _in_words(error)
+        if isinstance(heard, FATAL):
+            self._refusal = heard
+
+    def _commit(self, offsets: Offsets) -> None:
+        self._in_commit, self._commit_began_at = offsets, monotonic()
+        try:
+            self._consumer.commit(offsets=_for_client(offsets), asynchronous=True)
+        except KafkaException as error:
+            self._on_commit(error.args[0], [])
+
+    def _on_commit(self, error: ClientError | None, committed: list[TopicPartition]) -> None:
+        failed = error or next((p.error for p in committed if p.error), None)
+        took_s = monotonic() - self._commit_began_at
+        self._commit_ended(self._in_commit, _in_words(failed) if failed else None, took_s)
+
+    def _is_connected(self) -> bool:
+        return self._coordinator_is_up
+
+    def _position(self, partition: Partition) -> int | None:
+        position = self._positions.get(partition, OFFSET_STORED)
+        return position if position >= 0 else None
+
+    def _highwater(self, partition: Partition) -> int | None:
+        try:
+            bounds = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        except KafkaException:  # no longer assigned
+            return None
+        return bounds[1] if bounds and bounds[1] >= 0 else None
+
+
+_NO_POSITION = (
+    ClientError._AUTO_OFFSET_RESET,
+    ClientError._LOG_TRUNCATION,
+    ClientError.OFFSET_OUT_OF_RANGE,
+)
+# The only error after which a consumer of this client cannot go on.
+_in_words = partial(confluent_client.in_words, fatal=FencedInstanceIdError)
+_new_record = partial(tuple.__new__, ConfluentRecord)
+
+
+def _records(messages: Sequence[Message]) -> list[ConfluentRecord]:
+    """Column by column, so that all of it happens in C; one at a time takes 1.3 times as long."""
+    return list(
+        map(
+            _new_record,
+            zip(
+                map(Message.topic, messages),
+                map(Message.partition, messages),
+                map(Message.offset, messages),
+                map(itemgetter(1), map(Message.timestamp, messages)),
+                map(Message.key, messages),
+                map(Message.value, messages),
+                _headers(messages),
+                strict=True,
+            ),
+        )
+    )
+
+
+class _BadHeaderError(Exception):
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
+
+
+def _headers(messages: Sequence[Message]) -> list[Sequence[Header]]:
+    found: list[Any] = []
+    try:
+        found.extend(map(Message.headers, messages))
+    except (UnicodeDecodeError, SystemError) as error:  # the former ends as the latter
+        raise _BadHeaderError(len(found)) from error
+    return [headers or () for headers in found]
+
+
+def _partition(message: Message) -> Partition:
+    return Partition(message.topic() or "", message.partition() or 0)
+
+
+def _partitions(told: Sequence[TopicPartition]) -> list[Partition]:
+    return [Partition(partition.topic, partition.partition) for partition in told]
+
+
+def _for_client(offsets: Offsets) -> list[TopicPartition]:
+    return [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
