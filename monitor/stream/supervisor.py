@@ -5,7 +5,8 @@
 The supervisor consumes nothing and loads no torch. It has the telemetry port, hands on signals, and
 starts a worker again that has ended unasked. Everything that happens wakes its one loop: a signal
 (as a byte), or a worker's standard output, which says where the worker's telemetry is or why it
-ends, and closes at its end.
+ends, and closes at its end. Beside the loop there are only the threads of the telemetry server, and
+those named crew-*, which ask the workers for it.
 
 Stop order, and why:
 

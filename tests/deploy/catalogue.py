@@ -2,7 +2,7 @@
 
 import re
 
-from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.metrics import Metrics, SupervisorMetrics
 
 _PARTS = {
     "counter": ("_total",),
@@ -12,7 +12,8 @@ _PARTS = {
 }
 FAMILY_OF = {
     family.name + part: family.name
-    for family in Metrics().registry.collect()
+    for registry in (Metrics().registry, SupervisorMetrics().registry)
+    for family in registry.collect()
     if family.name.startswith("anomaly_monitor_")
     for part in _PARTS[family.type]
 }
