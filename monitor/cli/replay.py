@@ -1,7 +1,7 @@
 """`monitor replay`: produce a data file into a topic, as its producer would have."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from monitor.config import KafkaSettings
 
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
+DEFAULT_BATCH_ROWS = 1024
+PackedFormat = Literal["json", "arrow", "float32"]
 
 
 def replay(
@@ -30,9 +32,19 @@ def replay(
         float | None, typer.Option(help="Vectors a second. Default: as fast as it goes.")
     ] = None,
     label_column: LabelColumn = None,
+    format: Annotated[
+        PackedFormat, typer.Option(help="json: a row a record; the others hold many.")
+    ] = "json",
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Rows of a record. Default: {DEFAULT_BATCH_ROWS}; json: 1."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Send only so many rows.")] = None,
 ) -> None:
-    """Send a file's rows into a topic as JSON vectors, without their label."""
+    """Send a file's rows into a topic as vectors, without their label.
+
+    What is no vector of the spec is sent as JSON whatever the format.
+    """
     from itertools import islice
 
     from rich.console import Console
@@ -41,21 +53,25 @@ def replay(
     from monitor.errors import SettingsError
     from monitor.features import FeatureSpec
     from monitor.ingest.formats import row_count
+    from monitor.ingest.packing import pack
     from monitor.ingest.replay import vector_records
     from monitor.stream.feed import feed
 
     if rate is not None and not rate > 0:
         raise SettingsError(f"--rate {rate:g}: expected a number of vectors a second above 0.")
-    kafka = _kafka_settings(config, bootstrap_servers)
-    records = islice(vector_records(file, FeatureSpec.load(spec), label_column), limit)
+    if format == "json" and (batch or 1) > 1:
+        raise SettingsError(f"--batch {batch}: json holds one row a record; add --format arrow.")
+    kafka, spec_read = _kafka_settings(config, bootstrap_servers), FeatureSpec.load(spec)
+    records = islice(vector_records(file, spec_read, label_column), limit)
+    packed = pack(records, spec_read, format, batch or DEFAULT_BATCH_ROWS)
     rows = row_count(file)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task(topic, total=rows if limit is None else min(rows, limit))
-        sent = feed(kafka, topic, records, rate, lambda n: bar.update(task, completed=n))
+        sent = feed(kafka, topic, packed, rate, lambda n: bar.update(task, completed=n))
         bar.update(task, total=sent)
-    console.print(f"{sent:,} records are in topic {topic}.", markup=False)
+    console.print(f"{sent:,} rows are in topic {topic}.", markup=False)
 
 
 def _kafka_settings(config: Path | None, bootstrap_servers: str | None) -> "KafkaSettings":

@@ -58,6 +58,16 @@ def show(
     typer.echo(preset_text(spec) if ships else Path(spec).read_text("utf-8"), nl=False)
 
 
+@app.command()
+def digest(
+    spec: Annotated[str, typer.Argument(help="A TOML file or preset:NAME.")],
+) -> None:
+    """Print the SHA-256 by which bundles and float32 records name a spec."""
+    from monitor.features import FeatureSpec
+
+    typer.echo(FeatureSpec.load(spec).digest)
+
+
 @app.command("list")
 def list_() -> None:
     """List the specs that ship."""

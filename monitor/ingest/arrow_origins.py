@@ -13,7 +13,6 @@ from monitor.ingest.arrow_fields import is_scalar, is_text, plain_value, value_t
 from monitor.ingest.cells import distinct
 from monitor.ingest.identity import LONGEST_NAME, identity_text
 
-
 Codes = NDArray[np.int32]
 
 

@@ -10,7 +10,7 @@ A record is a header of 56 bytes and the rows behind it, all little-endian:
 | 8      | 4     | version, 1                                               |
 | 12     | 4     | features of a row                                        |
 | 16     | 8     | rows                                                     |
-| 24     | 32    | sha256 of the spec, as `monitor spec show` names it      |
+| 24     | 32    | sha256 of the spec, as `monitor spec digest` prints it   |
 | 56     |       | rows x features float32, features in spec order          |
 
 Booleans are 0 or 1. A producer cannot know the codes that a bundle gives to categories, so a spec

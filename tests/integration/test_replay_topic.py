@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from time import monotonic
 
+import pyarrow as pa
 import pytest
 
 from tests.support.brokers import Broker
@@ -38,13 +39,34 @@ def test_all_rows_are_in_the_topic_when_the_command_ends(kafka_broker: Broker, f
     options = ("--topic", topic, "--bootstrap-servers", kafka_broker.bootstrap_servers)
     done = replay(file, *options, "--label-column", "Label", "--rate", "100")
     assert done.returncode == 0, done.stderr
-    assert f"3 records are in topic {topic}" in done.stderr
+    assert f"3 rows are in topic {topic}" in done.stderr
     values = [record.value or b"" for record in kafka_broker.consume_all(topic)]
     assert b'"bytes":NaN' in values[1], "what is no vector is for the daemon to refuse"
     assert [json.loads(value) for value in (values[0], values[2])] == [
         {"bytes": 10, "proto": "tcp"},
         {"bytes": 30, "proto": "udp"},
     ]
+
+
+def test_rows_are_packed_as_a_producer_of_volume_would(kafka_broker: Broker, file: Path):
+    topic = kafka_broker.create_topic()
+    options = ("--topic", topic, "--bootstrap-servers", kafka_broker.bootstrap_servers)
+    done = replay(file, *options, "--format", "arrow", "--batch", "1000")
+    assert done.returncode == 0, done.stderr
+    assert f"3 rows are in topic {topic}" in done.stderr
+    values = {record.value or b"" for record in kafka_broker.consume_all(topic)}
+    [arrow] = [value for value in values if not value.startswith(b"{")]
+    assert pa.ipc.open_stream(arrow).read_all().to_pydict() == {
+        "bytes": [10, 30],
+        "proto": ["tcp", "udp"],
+    }
+    assert len(values) == 2, "what is no vector goes by itself"
+
+
+def test_json_holds_one_row_a_record(file: Path):
+    done = replay(file, "--topic", "t", "--batch", "2")
+    assert done.returncode == 2
+    assert "--batch 2: json holds one row a record; add --format arrow." in done.stderr
 
 
 def test_a_limit_ends_it_early(kafka_broker: Broker, file: Path):

@@ -13,6 +13,7 @@ import typer
 
 from monitor import __version__
 from monitor.cli import app, main
+from monitor.features import FeatureSpec
 
 HEAVY = {"torch", "kafka", "numpy", "pyarrow", "sklearn", "scipy", "matplotlib", "pydantic"}
 SPEC = """
@@ -198,6 +199,7 @@ def test_the_specs_that_ship_are_listed_and_shown(monitor: Monitor) -> None:
     assert {"preset:zeek-conn", "preset:suricata-flow"} <= set(listed)
     for preset in listed:
         assert "[[features]]" in monitor("spec", "show", preset).output
+        assert monitor("spec", "digest", preset).output.strip() == FeatureSpec.load(preset).digest
 
 
 def test_a_draft_goes_to_the_screen_or_into_a_file(monitor: Monitor, folder: Path) -> None:

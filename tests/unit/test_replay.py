@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from monitor.errors import DataError
+from monitor.errors import DataError, SpecError
 from monitor.features import Feature, FeatureSpec, Identity
+from monitor.ingest.codec import build_codec, format_of
+from monitor.ingest.packing import pack
 from monitor.ingest.replay import vector_records
 from monitor.stream.feed import paced
 
@@ -117,3 +119,67 @@ def test_without_a_rate_nothing_waits():
         raise AssertionError
 
     assert list(paced([b"a", b"b"], None, sleep=never)) == [b"a", b"b"]
+
+
+MIXED = [
+    b'{"total bytes": 1, "proto": "tcp", "inside": true, "id": "a", "src": "h1", "sport": 80}',
+    b'{"total bytes": NaN, "proto": "tcp", "inside": true}',
+    b"[2.5, 6, 0]",
+    b"not JSON",
+    b'{"total bytes": 36893488147419103232, "proto": "udp", "inside": 1, "src": ["x"]}',
+    b'{"proto": "udp", "inside": 1}',
+    b'{"total bytes": 7, "proto": true, "inside": false, "sport": "http"}',
+]
+NOT_VECTORS = [MIXED[1], MIXED[3], MIXED[5]]
+
+
+@pytest.mark.parametrize("rows_per_record", [1, 3, 100])
+def test_packed_as_arrow_the_rows_are_the_vectors_that_they_are_as_json(rows_per_record):
+    words = [(), ("tcp", "6", "true"), ()]
+    codec = build_codec(FLOWS, words, read_origins=True)
+    packed = list(pack(MIXED, FLOWS, "arrow", rows_per_record))
+    assert sum(record.rows for record in packed) == len(MIXED)
+    assert max(record.rows for record in packed) == {1: 1, 3: 2, 100: 4}[rows_per_record]
+    values = [record.value for record in packed]
+    assert [value for value in values if format_of(value) == "json"] == NOT_VECTORS
+    found, expected = codec.decode(values).batch, codec.decode(MIXED).batch
+    assert found.values.tolist() == expected.values.tolist()
+    assert found.origins.names == expected.origins.names == ["h1"]
+    events = [
+        codec.identify(values[row], within)
+        for row, within in zip(found.rows.tolist(), found.within.tolist(), strict=True)
+    ]
+    assert [event.observed for event in events] == [
+        (1, "tcp", True),
+        (2.5, "6", False),
+        (2.0**65, "udp", True),
+        (7, "true", False),
+    ]
+    assert (events[0].record_id, events[0].source_port) == ("a", 80)
+
+
+def test_packed_as_float32_rows_follow_the_header_of_their_spec():
+    spec = FeatureSpec(name="n", unwrap=("e",), features=(Feature(name="n", kind="numeric"),))
+    records = [b'{"e": {"n": 1}}', b"[2]", b'{"n": "x"}', b'{"n": 3}']
+    packed = list(pack(records, spec, "float32", 2))
+    assert [record.rows for record in packed] == [2, 1, 1]
+    assert packed[2].value == b'{"n": "x"}'
+    decoded = build_codec(spec, [()]).decode([record.value for record in packed])
+    assert sorted(decoded.batch.values.ravel().tolist()) == [1, 2, 3]
+    with pytest.raises(SpecError, match="'proto'"):
+        pack([], FLOWS, "float32", 2)
+
+
+def test_packed_as_json_nothing_is_changed():
+    assert list(pack(MIXED, FLOWS, "json", 100)) == [(record, 1) for record in MIXED]
+
+
+def test_a_rate_counts_rows_whatever_the_records_hold():
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    sent_at = [now for _ in paced([5, 10, 1], 10, rows=int, clock=lambda: now, sleep=sleep)]
+    assert sent_at == pytest.approx([0, 0.5, 1.5])
