@@ -6,12 +6,13 @@ from itertools import cycle, islice
 from statistics import fmean
 
 from monitor.bench.bench import Bench
-from monitor.bench.encoders import arrow_records, float32_records
+from monitor.bench.encoders import arrow_records
 from monitor.bench.figures import Figure
 from monitor.bench.parsers import PARSERS, can_parse
 from monitor.bench.timing import seconds_a_call
 from monitor.bench.workloads import Workload
 from monitor.ingest.codec import build_codec
+from monitor.ingest.packing import pack
 
 VECTORS, ROWS = 4096, 1024
 
@@ -19,7 +20,7 @@ VECTORS, ROWS = 4096, 1024
 def run(bench: Bench) -> Iterator[Figure]:
     for workload in bench.workloads:
         yield from _json(bench, workload)
-    yield from _for_volume(bench, bench.volume[0])
+    yield from _for_volume(bench, bench.workloads[-1])
 
 
 def _json(bench: Bench, workload: Workload) -> Iterator[Figure]:
@@ -41,7 +42,9 @@ def _for_volume(bench: Bench, workload: Workload) -> Iterator[Figure]:
     rows = min(ROWS, len(values))
     records = {"Arrow": arrow_records(detector, values, rows)}
     if not detector.spec.columns_of("categorical"):
-        records["float32"] = float32_records(detector.spec, values, rows)
+        records["float32"] = [
+            packed.value for packed in pack(workload.records, detector.spec, "float32", rows)
+        ]
     bench.say(f"{workload.name}: decoding {', '.join(records)} of {rows:,} vectors a record")
     decode = build_codec(detector.spec, detector.vocabularies).decode
     calls = {name: partial(decode, found[: VECTORS // rows]) for name, found in records.items()}

@@ -1,4 +1,4 @@
-"""Vectors as records of the formats for volume, as a producer would send them."""
+"""Vectors as Arrow records of a producer in volume: columns of float32, as they will be scored."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -7,15 +7,7 @@ import pyarrow as pa
 
 from monitor.batch import Matrix
 from monitor.detect.detector import Detector
-from monitor.features import Feature, FeatureSpec
-from monitor.ingest.float32_codec import header
-
-
-def float32_records(spec: FeatureSpec, values: Matrix, rows: int) -> Sequence[bytes]:
-    """(n, f) vectors as raw rows, so many a record; the spec has no categorical features."""
-    first = header(spec, rows)
-    parts = (values[start : start + rows] for start in _starts(values, rows))
-    return [first + part.astype("<f4").tobytes() for part in parts]
+from monitor.features import Feature
 
 
 def arrow_records(detector: Detector, values: Matrix, rows: int) -> Sequence[bytes]:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 K = TypeVar("K")
 
-TURNS = 7
+TURNS = 5
 TURN_SECONDS = 0.1
 
 

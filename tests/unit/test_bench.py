@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from monitor.bench import synthetic
-from monitor.bench.encoders import arrow_records, float32_records
+from monitor.bench.encoders import arrow_records
 from monitor.bench.figures import Figure, Goal
 from monitor.bench.parsers import PARSERS, can_parse
 from monitor.bench.plots import draw
@@ -122,11 +122,4 @@ def test_arrow_records_hold_the_vectors_they_are_made_of(fitted: Fitted) -> None
     detector, values = fitted.detector, normal_vectors(25)
     records = arrow_records(detector, values, rows=10)
     read = build_codec(SPEC, VOCABULARIES).decode(records)
-    np.testing.assert_array_equal(read.batch.values, values[:20])
-
-
-def test_float32_records_hold_the_vectors_they_are_made_of() -> None:
-    spec, values = synthetic.spec(8), synthetic.vectors(8, 25)
-    records = float32_records(spec, values, rows=10)
-    read = build_codec(spec, [()] * 8).decode(records)
     np.testing.assert_array_equal(read.batch.values, values[:20])
