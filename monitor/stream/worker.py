@@ -22,6 +22,7 @@ from monitor.config import Settings, TelemetrySettings
 
 PLACE = "ANOMALY_MONITOR_WORKER"
 """Not named like a setting: it is none."""
+GPUS = "CUDA_VISIBLE_DEVICES"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -39,10 +40,13 @@ class Place:
         return cls(int(number), int(count)) if count else None
 
     def environment(self) -> dict[str, str]:
-        """What a process in this place is started with."""
+        """What a process in this place is started with: its part of the cores and of the GPUs."""
         cores = max(1, len(os.sched_getaffinity(0)) // self.count)
-        threads = {"OMP_NUM_THREADS": str(cores), **os.environ}  # of all numeric libraries
-        return {**threads, PLACE: f"{self.number}/{self.count}"}
+        environment = {"OMP_NUM_THREADS": str(cores), **os.environ}  # of all numeric libraries
+        gpus = [gpu for gpu in os.environ.get(GPUS, "").split(",") if gpu]
+        if gpus:
+            environment[GPUS] = gpus[self.number % len(gpus)]
+        return {**environment, PLACE: f"{self.number}/{self.count}"}
 
     def share(self, settings: Settings) -> Settings:
         """The settings of one worker: a name of its own, and its part of what the host may do."""

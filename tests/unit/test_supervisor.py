@@ -88,3 +88,11 @@ def test_the_cores_are_divided_unless_the_environment_says_otherwise(
     assert Place(1, 16).environment()["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert Place(1, 2).environment()["OMP_NUM_THREADS"] == "3"
+
+
+def test_workers_take_the_gpus_that_are_named_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-4a1e")
+    taken = [Place(number, 3).environment()["CUDA_VISIBLE_DEVICES"] for number in range(3)]
+    assert taken == ["0", "GPU-4a1e", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert Place(1, 2).environment()["CUDA_VISIBLE_DEVICES"] == "", "none is to be used"
