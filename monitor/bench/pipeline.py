@@ -57,7 +57,7 @@ def compare(bench: Bench, workload: Workload, backlog: Backlog) -> Iterator[Figu
     rates = {way: [pace.per_second for pace in found] for way, found in paces.items()}
     daemon = rates["daemon"]
     cpu = [pace.cpu_us for pace in paces["daemon"]]
-    yield Figure(f"{name}: daemon", "vectors/s", daemon, note=notes[-1])
+    yield Figure(f"{name}: daemon", "vectors/s", daemon)
     yield Figure(f"{name}: daemon, CPU", "us/vector", cpu)
     for loop in loops:
         cpu_us = min(pace.cpu_us for pace in paces[loop])
@@ -65,7 +65,7 @@ def compare(bench: Bench, workload: Workload, backlog: Backlog) -> Iterator[Figu
         yield Figure(title, "vectors/s", rates[loop], note=f"CPU {cpu_us:.1f} us/vector")
     least = [max(turn) for turn in zip(*(rates[loop] for loop in loops), strict=True)]
     shares = [ours / bare for ours, bare in zip(daemon, least, strict=True)]
-    yield Figure(f"{name}: daemon over the faster of these", "", shares, OF_BARE)
+    yield Figure(f"{name}: daemon over the faster of these", "", shares, OF_BARE, notes[-1])
     plain = _plain_loop(bench, workload, backlog)
     note = f"poll, json.loads, the same network, a vector at a time: {plain:,.0f} vectors/s"
     times = [ours / plain for ours in daemon]

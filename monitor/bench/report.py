@@ -13,6 +13,9 @@ from monitor.bench.figures import Figure
 Figures = Mapping[str, Sequence[Figure]]
 """Of each stage."""
 
+FAILED = "failed: "
+"""Begins the note of a stage that ended before its time."""
+
 
 def table(figures: Figures) -> Table:
     """All of them; those that miss their goal stand out."""
@@ -33,6 +36,7 @@ def facts(figures: Figures, about: Mapping[str, Any]) -> dict[str, Any]:
     every = [figure for found in figures.values() for figure in found]
     return {
         **about,
+        "failed": [figure.name for figure in every if figure.note.startswith(FAILED)],
         "missed": [figure.name for figure in every if figure.good is False],
         "figures": {
             stage: [figure.facts() for figure in found] for stage, found in figures.items()

@@ -18,7 +18,8 @@ from monitor.bench.bench import Bench, Extent
 from monitor.bench.figures import Figure, machine
 from monitor.bench.plots import draw
 from monitor.bench.processes import UnwatchableError
-from monitor.bench.report import facts, table, write
+from monitor.bench.report import FAILED, facts, table, write
+from monitor.errors import SetupError
 
 Stage = Callable[[Bench], Iterable[Figure]]
 
@@ -75,7 +76,17 @@ def stages(names: Iterable[str]) -> dict[str, Stage]:
 
 
 def _figures(bench: Bench, name: str, stage: Stage) -> Sequence[Figure]:
+    """What a stage found out; of one that fails, so far, and a row that says why it ended.
+
+    The others go on: a run is long. What must be put right first ends it.
+    """
+    found: list[Figure] = []
     try:
-        return list(stage(bench))
+        found.extend(stage(bench))
     except UnwatchableError as error:
-        return [Figure.skipped(name, str(error))]
+        found.append(Figure.skipped(name, str(error)))
+    except SetupError:
+        raise
+    except Exception as error:
+        found.append(Figure(name, "", (), note=f"{FAILED}{type(error).__name__}: {error}"))
+    return found

@@ -72,3 +72,5 @@ def bench(
     found = run(stages(names), extent, console, output)
     if json:
         typer.echo(dumps(found))
+    if found["failed"]:
+        raise typer.Exit(1)

@@ -45,6 +45,8 @@ def main() -> None:
         found = run(chosen, extent, console, RESULTS, f"Apache Kafka {version()}")
     if asked.json:
         print(json.dumps(found))
+    if found["failed"]:
+        sys.exit(1)
 
 
 def _arguments() -> argparse.Namespace:

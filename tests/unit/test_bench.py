@@ -1,6 +1,7 @@
 """The benchmark's figures and goals, and that what it compares does the same work."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,17 @@ import torch
 from rich.console import Console
 
 from monitor.bench import synthetic
+from monitor.bench.bench import Bench, Extent
 from monitor.bench.encoders import arrow_records
 from monitor.bench.figures import Figure, Goal
 from monitor.bench.parsers import PARSERS, can_parse
 from monitor.bench.plots import draw
 from monitor.bench.report import facts, table, write
+from monitor.bench.run import run
 from monitor.bench.score import stacks
 from monitor.detect.fit import Fitted
 from monitor.detect.networks.dense import DenseAutoencoder
+from monitor.errors import BrokerError, StreamError
 from monitor.ingest.codec import build_codec
 from monitor.ingest.json_codec import JsonCodec
 from tests.support.detectors import HASTY, SPEC, VOCABULARIES, fit_small, normal_vectors
@@ -74,6 +78,25 @@ def test_the_file_names_what_was_missed(tmp_path: Path) -> None:
     assert read["missed"] == ["memory"]
     assert read["figures"]["memory"][1]["goal"] == "<= 700"
     assert read["figures"]["score"][0]["value"] is None
+
+
+def test_a_stage_that_fails_leaves_what_it_found_and_the_others(tmp_path: Path) -> None:
+    def failing(bench: Bench) -> Iterator[Figure]:
+        yield MISSED
+        raise StreamError("the daemon ended.")
+
+    ended = run(
+        {"memory": failing, "score": lambda bench: [REACHED]}, Extent(), Console(), tmp_path
+    )
+    assert ended["failed"] == ["memory"]
+    assert [figure["name"] for figure in ended["figures"]["memory"]] == ["memory", "memory"]
+    assert ended["figures"]["memory"][1]["note"] == "failed: StreamError: the daemon ended."
+    assert ended["figures"]["score"][0]["good"]
+
+
+def test_what_must_be_put_right_first_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="no Kafka broker answers there"):
+        run({"idle": lambda bench: [bench.topic()]}, Extent("127.0.0.1:1"), Console(), tmp_path)
 
 
 def test_rates_and_growth_become_a_picture_and_nothing_becomes_none(tmp_path: Path) -> None:
