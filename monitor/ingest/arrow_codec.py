@@ -144,8 +144,9 @@ class ArrowCodec:
     def _parts(self, record: int, value: bytes, claims: Claims) -> Iterator[_Part]:
         reader = pa.ipc.open_stream(stream_of(value), options=_ONE_THREAD)
         plan, start = self._plan(claims.schema, reader), 0
+        all_columns = tuple(range(len(reader.schema)))
         for batch in reader:
-            columns = batch.select(plan.needed)
+            columns = batch.select(plan.needed) if plan.needed != all_columns else batch
             columns.validate(full=True)
             within = np.arange(start, start + len(columns), dtype=np.int32)
             start += len(columns)
