@@ -82,8 +82,11 @@ def check_target(folder: Path) -> None:
         raise BundleError(f"bundle {folder}: exists and is no bundle; choose another folder.")
 
 
-def load(folder: Path, device: str = "auto") -> tuple[Detector, Manifest]:
+def load(folder: Path, device: str = "auto", threads: int = 1) -> tuple[Detector, Manifest]:
     """Read, verify and place a detector on a device ("auto", "cpu", "cuda" or "cuda:N").
+
+    Args:
+        threads: how many it scores with on a processor.
 
     Raises:
         BundleError: one sentence for whatever is missing, changed, misshapen or too new.
@@ -101,7 +104,7 @@ def load(folder: Path, device: str = "auto") -> tuple[Detector, Manifest]:
         tensors = load_tensors(weights)
     except SafetensorError as error:
         raise BundleError(f"bundle {folder}: {WEIGHTS} cannot be read ({error}).") from error
-    return _assemble(manifest, tensors, target, folder), manifest
+    return _assemble(manifest, tensors, target, folder, threads), manifest
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -229,7 +232,11 @@ def identity_of(manifest: Manifest) -> str:
 
 
 def _assemble(
-    manifest: Manifest, tensors: dict[str, Tensor], device: torch.device, folder: Path
+    manifest: Manifest,
+    tensors: dict[str, Tensor],
+    device: torch.device,
+    folder: Path,
+    threads: int,
 ) -> Detector:
     facts = manifest.calibration
     model = build_model(manifest.spec, manifest.vocabularies, manifest.network)
@@ -258,6 +265,7 @@ def _assemble(
         Calibration(errors.numpy(), tail, facts.vectors),
         facts.false_alarm_rate,
         device,
+        threads=threads,
     )
 
 

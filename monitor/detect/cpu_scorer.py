@@ -7,6 +7,9 @@ numpy, several times as fast as torch's, the rest by torch. Between two of its k
 line over the logarithm, and is stored as that.
 """
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import log
 from threading import local
 
@@ -21,31 +24,62 @@ from monitor.detect.preprocess import SCALED_LIMIT, Preprocessor
 from monitor.detect.scorer import Fallbacks
 from monitor.detect.surprise import KNOTS, Surprise
 
-CHUNK = 1024
-"""Vectors in one pass, so that its matrices of a hundred columns fit into a core's cache."""
+CHUNK_NUMBERS = 1 << 17
+"""In each matrix of a pass, so that those of a step fit into a core's cache."""
+FEWEST, MOST = 256, 4096
+"""Vectors in a pass: for fewer its calls cost more than its work, and more gain nothing."""
+MOST_THREADS = 8
+"""Python's part of each pass is short, but one at a time."""
+
+
+def chunk_rows(inputs: int) -> int:
+    """How many vectors with so many inputs to score in one pass."""
+    return min(max(CHUNK_NUMBERS // inputs, FEWEST), MOST)
+
+
+def scoring_threads(cores: int) -> int:
+    """How many threads a daemon that has so many cores should score with.
+
+    The other half polls, decodes and publishes. Each scores chunks of its own: operations that
+    share their work between threads wait for the slowest of them dozens of times a chunk, and where
+    another thread wants a core are many times slower for it.
+    """
+    return min(max(cores // 2, 1), MOST_THREADS)
 
 
 class CpuScorer:
-    """Scores on the processor; safe to share between threads."""
+    """Scores on the processor; safe to share between threads.
 
-    def __init__(self, model: ReconstructionModel) -> None:
+    Args:
+        threads: how many share the chunks of a call.
+    """
+
+    def __init__(self, model: ReconstructionModel, threads: int = 1) -> None:
         self.fallbacks = Fallbacks()
         self._model = model
+        self._rows = chunk_rows(model.preprocessor.inputs)
         self._of_thread = local()
+        self._pool = (
+            ThreadPoolExecutor(threads, "scoring", torch.set_num_threads, (1,))
+            if threads > 1
+            else None
+        )
 
-    @torch.inference_mode()
     def errors(self, values: Matrix) -> NDArray[np.float32]:
         """(n, f) float32 vectors in spec order to (n,) errors, in nats; n may be 0."""
         errors = np.empty(len(values), np.float32)
-        for start in range(0, len(values), CHUNK):
-            part = slice(start, start + CHUNK)
-            chunk = np.ascontiguousarray(values[part], dtype=np.float32)
-            errors[part] = self._pass()(chunk)
+        parts = [slice(start, start + self._rows) for start in range(0, len(values), self._rows)]
+        each = self._pool.map if self._pool and len(parts) > 1 else map
+        deque(each(partial(self._score, values, errors), parts), maxlen=0)
         return errors
+
+    @torch.inference_mode()
+    def _score(self, values: Matrix, errors: NDArray[np.float32], part: slice) -> None:
+        errors[part] = self._pass()(np.ascontiguousarray(values[part], dtype=np.float32))
 
     def _pass(self) -> "_Pass":
         if not hasattr(self._of_thread, "made"):
-            self._of_thread.made = _Pass(self._model)
+            self._of_thread.made = _Pass(self._model, self._rows)
         made: _Pass = self._of_thread.made
         return made
 
@@ -57,8 +91,8 @@ class _Pass:
     categorical ones, penalties.
     """
 
-    def __init__(self, model: ReconstructionModel) -> None:
-        self._transform = _Transform(model.preprocessor)
+    def __init__(self, model: ReconstructionModel, rows: int) -> None:
+        self._transform = _Transform(model.preprocessor, rows)
         m, categorical = self._transform.scalars, self._transform.categorical
         features = model.preprocessor.features
         order = [
@@ -66,11 +100,11 @@ class _Pass:
             *categorical,
             *range(features, features + model.network.penalties),
         ]
-        self._lookup = _Lookup(model.surprise, order)
+        self._lookup = _Lookup(model.surprise, order, rows)
         self._membership = model.membership[m:, categorical].contiguous()
         self._network, self._passes = model.network, model.network.passes()
-        self._inputs, self._off, self._squared = torch.empty(3, CHUNK, model.preprocessor.inputs)
-        self._judged = torch.empty(CHUNK, len(order))
+        self._inputs, self._off, self._squared = torch.empty(3, rows, model.preprocessor.inputs)
+        self._judged = torch.empty(rows, len(order))
 
     def __call__(self, values: Matrix) -> NDArray[np.float32]:
         """(n, f) vectors to (n,) errors."""
@@ -109,7 +143,7 @@ class _Transform:
         categorical: columns of the categorical features.
     """
 
-    def __init__(self, fitted: Preprocessor) -> None:
+    def __init__(self, fitted: Preprocessor, rows: int) -> None:
         self.scalars = m = fitted.scalars
         source, linear = fitted.source.numpy(), ~fitted.logarithmic.numpy()
         self._columns = None if list(source) == list(range(fitted.features)) else source[:m]
@@ -119,10 +153,10 @@ class _Transform:
         inputs = [int((source == column).sum()) for column in self.categorical]
         self._last_code = np.array(inputs, np.float32) - 1
         first = m + np.cumsum([0, *inputs])[:-1]  # input of each categorical feature's code 0
-        self._first_cells = np.arange(CHUNK)[:, None] * fitted.inputs + first  # (CHUNK, c)
+        self._first_cells = np.arange(rows)[:, None] * fitted.inputs + first  # (rows, c)
         self._marked = self._first_cells[:0]
-        self._z = torch.zeros(CHUNK, fitted.inputs)
-        self._gathered, self._unscaled = np.empty((2, CHUNK, m), np.float32)
+        self._z = torch.zeros(rows, fitted.inputs)
+        self._gathered, self._unscaled = np.empty((2, rows, m), np.float32)
 
     def __call__(self, values: Matrix) -> Tensor:
         """(n, f) vectors to (n, d) inputs, which stand until the next call."""
@@ -169,7 +203,7 @@ class _Lookup:
         floor: (j,) to be added to squared errors.
     """
 
-    def __init__(self, fitted: Surprise, order: list[int]) -> None:
+    def __init__(self, fitted: Surprise, order: list[int], rows: int) -> None:
         self.floor = fitted.floor[order]
         start, step, table, slope = (
             getattr(fitted, name)[order].double() for name in ("start", "step", "table", "slope")
@@ -181,8 +215,8 @@ class _Lookup:
         self._start = ((start - step) / log(2)).float()
         self._per_step = (log(2) / step).float()
         self._first_line = (KNOTS + 1) * torch.arange(len(order), dtype=torch.int32)
-        self._position, self._low, self._rise = torch.empty(3, CHUNK, len(order))
-        self._line = torch.empty(CHUNK, len(order), dtype=torch.int32)
+        self._position, self._low, self._rise = torch.empty(3, rows, len(order))
+        self._line = torch.empty(rows, len(order), dtype=torch.int32)
 
     def mean(self, judged: Tensor) -> NDArray[np.float32]:
         """(n, j) squared errors with their floor to (n,) mean surprises."""

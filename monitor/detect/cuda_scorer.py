@@ -32,11 +32,15 @@ ROUNDING = 1e-3
 
 
 class CudaScorer:
-    """Scores on a GPU, and on the processor what finds no room there."""
+    """Scores on a GPU, and on the processor what finds no room there.
 
-    def __init__(self, model: ReconstructionModel) -> None:
+    Args:
+        threads: how many the processor then scores with.
+    """
+
+    def __init__(self, model: ReconstructionModel, threads: int = 1) -> None:
         self.fallbacks = Fallbacks()
-        self._spare = CpuScorer(deepcopy(model).cpu())
+        self._spare = CpuScorer(deepcopy(model).cpu(), threads)
         self._alone = Lock()
         try:
             self._run = PaddedRun(model, captured)

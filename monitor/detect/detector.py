@@ -50,6 +50,7 @@ class Detector:
     Args:
         drift: the odds that a normal vector has a large error, as a multiple of those when
             calibrated.
+        threads: how many share the chunks of a call to `score`, where that is on a processor.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Detector:
         false_alarm_rate: float,
         device: torch.device | str = "cpu",
         drift: float = 1.0,
+        threads: int = 1,
     ) -> None:
         self.spec = spec
         self.vocabularies = tuple(vocabularies)
@@ -70,8 +72,8 @@ class Detector:
         self.threshold = calibration.threshold(with_odds(false_alarm_rate, 1 / drift))
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
-        on_gpu = self.device.type == "cuda"
-        self.scorer: Scorer = CudaScorer(self.model) if on_gpu else CpuScorer(self.model)
+        scorer = CudaScorer if self.device.type == "cuda" else CpuScorer
+        self.scorer: Scorer = scorer(self.model, threads)
 
     def with_budget(self, false_alarm_rate: float, drift: float = 1.0) -> "Detector":
         """The same model and calibration with another threshold; the rate is in (0, 1)."""

@@ -47,20 +47,26 @@ def explain(
     order = np.argsort(-terms, axis=1, kind="stable")[:, :top]  # (n, top)
     told = np.take_along_axis(terms, order, axis=1) >= 0
     usual = cache(lambda column: _usual(detector, column, limits))
+    names = detector.spec.names
 
-    def deviation(row: int, column: int) -> FeatureDeviation:
+    def deviation(
+        row: int, column: int, expected: float, share: float, outside: float
+    ) -> FeatureDeviation:
         return FeatureDeviation(
-            detector.spec.names[column],
+            names[column],
             observed[row][column],
-            _natural(detector, column, float(expected[row, column])),
-            float(shares[row, column]),
+            _natural(detector, column, expected),
+            share,
             usual(column),
-            bool(outside[row, column]),
+            outside > 0,
         )
 
+    # Plain numbers at once, which is cheaper than one by one.
+    columns = (order, *(np.take_along_axis(a, order, axis=1) for a in (expected, shares, outside)))
+    chosen = zip(told.tolist(), *(column.tolist() for column in columns), strict=True)
     return [
-        tuple(deviation(row, column) for column in order[row, told[row]].tolist())
-        for row in range(len(values))
+        tuple(deviation(row, *facts) for is_told, *facts in zip(*of_row, strict=True) if is_told)
+        for row, of_row in enumerate(chosen)
     ]
 
 

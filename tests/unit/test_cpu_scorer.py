@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from monitor.batch import Matrix
-from monitor.detect.cpu_scorer import CHUNK, CpuScorer
+from monitor.detect.cpu_scorer import FEWEST, MOST, CpuScorer, chunk_rows, scoring_threads
 from monitor.detect.detector import Detector
 from monitor.detect.fit import fit
 from monitor.detect.networks import NETWORKS
@@ -63,10 +63,10 @@ def test_so_are_those_of_numeric_features_alone() -> None:
     np.testing.assert_allclose(errors, by_the_model(detector, vectors), **ROUNDING)
 
 
-@pytest.mark.parametrize("count", [0, 1, 63, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+@pytest.mark.parametrize("count", [0, 1, 63, MOST - 1, MOST, MOST + 1, 2 * MOST + 5])
 def test_batches_of_any_size_are_scored_whatever_came_before(count: int) -> None:
     scorer = CpuScorer(fit_small(HASTY, 400).detector.model)
-    vectors = normal_vectors(3 * CHUNK, seed=5)
+    vectors = normal_vectors(3 * MOST, seed=5)
     expected = scorer.errors(vectors)
     found = scorer.errors(vectors[:count])
     assert found.dtype == np.float32
@@ -96,3 +96,24 @@ def test_threads_score_beside_each_other() -> None:
     with ThreadPoolExecutor(4) as pool:
         for errors, alone in zip(pool.map(detector.score, parts), expected, strict=True):
             np.testing.assert_array_equal(errors.errors, alone)
+
+
+def test_threads_that_share_a_call_find_what_one_does() -> None:
+    model, vectors = fit_small(HASTY, 400).detector.model, normal_vectors(3 * MOST + 7, seed=6)
+    shared, threads = CpuScorer(model, threads=3), torch.get_num_threads()
+    for count in (len(vectors), 5, 0):
+        expected = CpuScorer(model).errors(vectors[:count])
+        np.testing.assert_array_equal(shared.errors(vectors[:count]), expected)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 2), (16, 8), (192, 8)])
+def test_half_of_the_cores_score_up_to_a_limit(cores: int, threads: int) -> None:
+    assert scoring_threads(cores) == threads
+
+
+@pytest.mark.parametrize("inputs", [1, 8, 41, 122, 1_024, 100_000])
+def test_chunks_are_neither_tiny_nor_beyond_a_core_s_cache(inputs: int) -> None:
+    rows = chunk_rows(inputs)
+    assert FEWEST <= rows <= MOST
+    assert rows == FEWEST or rows * inputs * 4 <= 1 << 20
