@@ -71,7 +71,7 @@ def run(
     if settings.workers > 1:
         from monitor.stream.supervisor import Supervisor
 
-        Supervisor(settings, [sys.executable, "-m", "monitor", *sys.argv[1:]]).run()
+        Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run()
     else:
         from monitor.stream.service import build_service
 

@@ -66,12 +66,8 @@ class Worker:
     def hear(self) -> bool:
         """Take what it tells; False where it has told its last."""
         told = os.read(self.output.fileno(), 1 << 16)
-        *lines, self._half_line = (self._half_line + told.decode()).split("\n")
-        for line in lines:
-            try:
-                facts = json.loads(line)
-            except ValueError:  # a library that prints
-                continue
+        *lines, self._half_line = (self._half_line + told.decode(errors="replace")).split("\n")
+        for facts in map(_facts, lines):
             self._url = facts.get("url", self._url)
             self.error = facts.get("error", self.error)
         return bool(told)
@@ -182,6 +178,15 @@ class Crew(Collector):
         counts = (ready, running - ready, self._count - running)
         for state, count in zip(WORKER_STATES, counts, strict=True):
             self.metrics.workers.labels(state).set(count)
+
+
+def _facts(line: str) -> dict[str, str]:
+    """What a worker tells; nothing where it is a library of its that prints."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """`monitor run --workers N`: N members of the group on this host, looked after by one process.
 
-    Supervisor(settings, [sys.executable, "-m", "monitor", *sys.argv[1:]]).run()
+    Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run()    # the same command again
 
 The supervisor consumes nothing and loads no torch. It has the telemetry port, hands on signals, and
 starts a worker again that has ended unasked. Everything that happens wakes its one loop: a signal

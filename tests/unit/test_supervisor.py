@@ -36,7 +36,7 @@ def run(first: str, second: str = WAIT) -> None:
 
 def test_what_must_be_put_right_first_ends_all_with_the_sentence_of_the_first_to_say_it() -> None:
     with pytest.raises(SetupError) as caught:
-        run("""print('{"error": "bundle x: no such folder."}'); sys.exit(2)""")
+        run("""print('{0\\n1'); print('{"error": "bundle x: no such folder."}'); sys.exit(2)""")
     assert str(caught.value) == "bundle x: no such folder."
 
 
