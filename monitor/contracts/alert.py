@@ -1,46 +1,35 @@
 """From an incident to its alerts: OCSF Detection Findings and their key.
 
-    change = alone(sighting_of(detection, now_ms), now_ms)
-    producer.send(topic, key=alert_key(change), value=render_alert(change, now_ms).to_bytes())
+    alert = render_alert(alone(sighting_of(detection, now_ms), now_ms), now_ms)
+    producer.send(topic, key=alert.key, value=alert.value)
 
 `monitor.contracts.ocsf` says where in the alert each fact is. Everything that an event says of
 itself is untrusted: strings are bounded and made printable, numbers finite, and what is no
 address, port or time does not become one.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import NamedTuple
 from uuid import UUID, uuid5
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from monitor import __version__
 from monitor.batch import EventIdentity, FeatureDeviation
-from monitor.contracts.evidence import evidence_of, observables_of
+from monitor.contracts.evidence import Json, evidence_of, known, observables_of
 from monitor.contracts.network import Flow, parse_ip
 from monitor.contracts.ocsf import (
     ACTIVITY_CAPTIONS,
     LATEST_TIME_MS,
     OCSF_VERSION,
     STATUS_OF,
-    AnalysisTarget,
-    Analytic,
-    AnomalyAnalysis,
-    AnomalyFacts,
-    DetectionFinding,
-    ExplainedFeature,
-    FindingInfo,
-    IncidentFacts,
-    Metadata,
-    Observation,
-    ObservedParameter,
-    Product,
-    SourceRecord,
-    SpikeFacts,
 )
 from monitor.contracts.severity import severity_of
 from monitor.contracts.text import FeatureValue, clean, finite, shown
-from monitor.contracts.wording import description, explained, message
+from monitor.contracts.wording import Explained, Story, description, explained, message
 from monitor.detect.incidents import Activity, Change, Incident, Sighting, Subject
 
 MAX_KEY_BYTES = 1024
@@ -48,6 +37,7 @@ EARLIEST_EVENT_MS = 631_152_000_000
 """The year 1990: an earlier time is a clock that was never set."""
 CLOCK_SKEW_MS = 86_400_000
 """A day: a later time than this from now is no clock running fast."""
+PRODUCT = "anomaly-monitor"
 SOURCE, DESTINATION, RECORD_KEY = "source", "destination", "record key"
 
 _NAMESPACE = UUID("5f0c9a52-3c0e-4b0e-9d55-2f3d0c9a7e11")
@@ -159,22 +149,43 @@ def alert_key(change: Change[Detection]) -> bytes:
     return incident.subject.name.encode()[:MAX_KEY_BYTES]
 
 
-def render_alert(change: Change[Detection], now_ms: int) -> DetectionFinding:
+class Alert(NamedTuple):
+    """An alert as it is published.
+
+    Attributes:
+        value: its JSON, which `DetectionFinding.from_bytes` reads.
+        severity, activity_name: OCSF's words, the labels of `anomaly_monitor_alerts_total`.
+    """
+
+    key: bytes
+    value: bytes
+    severity: str
+    activity_name: str
+
+
+def render_alert(change: Change[Detection], now_ms: int) -> Alert:
     """What became of an incident, as an alert; never fails for what an event says of itself."""
+    content = _content(change, now_ms)
+    key, value = alert_key(change), orjson.dumps(content)
+    return Alert(key, value, content["severity"], content["activity_name"])
+
+
+def _content(change: Change[Detection], now_ms: int) -> Json:
+    """An alert as JSON holds it, in the order of `DetectionFinding`."""
     incident, activity = change.incident, change.activity
-    detection = incident.evidence
-    flow = Flow.of(detection.event)
-    facts = _facts(incident, flow.community_id)
+    detection, event = incident.evidence, incident.evidence.event
+    flow, story = Flow.of(event), _story(incident)
+    record_id = clean(event.record_id) if event.record_id else None
     severity = severity_of(
-        facts.tail_probability,
-        facts.false_alarm_rate,
+        story.tail_probability,
+        _share(detection.false_alarm_rate),
         incident.vectors,
         incident.span_ms,
         spike=incident.spike is not None,
     )
-    evidence = evidence_of(detection.event, flow, facts)
+    evidence = evidence_of(event, flow, record_id, {f.name: f.observed for f in story.features})
     caption, (status_id, status) = ACTIVITY_CAPTIONS[activity], STATUS_OF[activity]
-    return DetectionFinding(
+    return known(
         category_uid=2,
         category_name="Findings",
         class_uid=2004,
@@ -188,18 +199,18 @@ def render_alert(change: Change[Detection], now_ms: int) -> DetectionFinding:
         end_time=incident.last_seen_ms,
         duration=incident.span_ms,
         count=max(incident.vectors, 1),
-        severity_id=severity,
+        severity_id=severity.value,
         severity=severity.caption,
         status_id=status_id,
         status=status,
         is_alert=True,
-        message=message(facts, activity),
-        metadata=_metadata(change, facts.record_id, now_ms),
-        finding_info=_finding_info(change, facts, now_ms),
-        evidences=(evidence,),
-        observables=tuple(observables_of(evidence, facts.record_id, facts.community_id)),
-        anomaly_analyses=_analyses(incident.subject, facts.features),
-        unmapped=facts,
+        message=message(story, activity),
+        metadata=_metadata(change, record_id, now_ms),
+        finding_info=_finding_info(change, story, now_ms),
+        evidences=[evidence],
+        observables=list(observables_of(evidence, record_id, flow.community_id)),
+        anomaly_analyses=_analyses(incident.subject, story.features),
+        unmapped=_facts(incident, story, record_id, flow.community_id),
     )
 
 
@@ -211,12 +222,25 @@ def _valid_time(time_ms: int | None) -> int | None:
     return time_ms if time_ms is not None and 0 <= time_ms <= LATEST_TIME_MS else None
 
 
-def _metadata(change: Change[Detection], record_id: str | None, now_ms: int) -> Metadata:
+def _story(incident: Incident[Detection]) -> Story:
+    detection, spike = incident.evidence, incident.spike
+    return Story(
+        incident.vectors,
+        incident.span_ms,
+        spike and replace(spike, observed=finite(spike.observed), usual=finite(spike.usual)),
+        finite(detection.reconstruction_error),
+        finite(detection.threshold),
+        _share(finite(detection.tail_probability, if_nan=1.0)),
+        [explained(feature) for feature in detection.features],
+    )
+
+
+def _metadata(change: Change[Detection], record_id: str | None, now_ms: int) -> Json:
     incident = change.incident
     told = f"{change.activity.name.lower()}{incident.reports or ''}"
-    return Metadata(
+    return known(
         version=OCSF_VERSION,
-        product=Product(name="anomaly-monitor", vendor_name="anomaly-monitor", version=__version__),
+        product={"name": PRODUCT, "vendor_name": PRODUCT, "version": __version__},
         uid=str(uuid5(UUID(incident.uid), told)),
         original_event_uid=record_id,
         logged_time=_valid_time(incident.evidence.record_time_ms),
@@ -224,85 +248,83 @@ def _metadata(change: Change[Detection], record_id: str | None, now_ms: int) -> 
     )
 
 
-def _finding_info(change: Change[Detection], facts: AnomalyFacts, now_ms: int) -> FindingInfo:
+def _finding_info(change: Change[Detection], story: Story, now_ms: int) -> Json:
     incident, detection = change.incident, change.incident.evidence
-    return FindingInfo(
+    return known(
         uid=incident.uid,
         title=clean(f"Anomaly: {incident.subject.type} {incident.subject.name}"),
-        desc=description(facts),
-        types=("Anomaly",),
-        analytic=Analytic(
-            uid=detection.bundle_id,
-            name=detection.detector_name,
-            type_id=4,
-            type="Learning (ML/DL)",
-            version=__version__,
-        ),
-        data_sources=(facts.source.topic,),
+        desc=description(story),
+        types=["Anomaly"],
+        analytic={
+            "uid": detection.bundle_id,
+            "name": detection.detector_name,
+            "type_id": 4,
+            "type": "Learning (ML/DL)",
+            "version": __version__,
+        },
+        data_sources=[clean(detection.topic)],
         created_time=incident.created_ms,
         modified_time=None if change.activity is Activity.CREATE else now_ms,
     )
 
 
-def _analyses(
-    subject: Subject, features: tuple[ExplainedFeature, ...]
-) -> tuple[AnomalyAnalysis] | None:
+def _analyses(subject: Subject, features: Sequence[Explained]) -> list[Json] | None:
     if not features:
         return None
-    analysis = AnomalyAnalysis(
-        analysis_targets=(AnalysisTarget(name=subject.name, type=subject.type),),
-        anomalies=tuple(_parameter(f.name, f.observed) for f in features),
-        baselines=tuple(_parameter(f.name, f.expected) for f in features),
-    )
-    return (analysis,)
+    analysis = {
+        "analysis_targets": [{"name": subject.name, "type": subject.type}],
+        "anomalies": [_parameter(f.name, f.observed) for f in features],
+        "baselines": [_parameter(f.name, f.expected) for f in features],
+    }
+    return [analysis]
 
 
-def _parameter(feature: str, value: FeatureValue) -> ObservedParameter:
-    return ObservedParameter(
-        observation_parameter=feature,
-        observation_type="Reconstruction Error Analysis",
-        observations=(Observation(value=shown(value)),),
-    )
+def _parameter(feature: str, value: FeatureValue) -> Json:
+    return {
+        "observation_parameter": feature,
+        "observation_type": "Reconstruction Error Analysis",
+        "observations": [{"value": shown(value)}],
+    }
 
 
-def _facts(incident: Incident[Detection], community_id: str | None) -> AnomalyFacts:
-    detection = incident.evidence
-    event = detection.event
-    return AnomalyFacts(
-        reconstruction_error=finite(detection.reconstruction_error),
-        threshold=finite(detection.threshold),
-        tail_probability=_share(finite(detection.tail_probability, if_nan=1.0)),
+def _facts(
+    incident: Incident[Detection], story: Story, record_id: str | None, community_id: str | None
+) -> Json:
+    detection, spike = incident.evidence, story.spike
+    return known(
+        reconstruction_error=story.error,
+        threshold=story.threshold,
+        tail_probability=story.tail_probability,
         false_alarm_rate=_share(detection.false_alarm_rate),
-        features=tuple(explained(feature) for feature in detection.features),
+        features=[_feature(feature) for feature in story.features],
         bundle_id=detection.bundle_id,
-        source=SourceRecord(
+        source=known(
             topic=clean(detection.topic),
             partition=detection.partition,
             offset=detection.offset,
             within=detection.within if detection.within >= 0 else None,
         ),
-        event_time_ms=_valid_time(event.event_time_ms),
-        record_id=clean(event.record_id) if event.record_id else None,
+        event_time_ms=_valid_time(detection.event.event_time_ms),
+        record_id=record_id,
         community_id=community_id,
-        incident=IncidentFacts(
+        incident=known(
             type=incident.subject.type,
             name=incident.subject.name,
             vectors=incident.vectors,
             span_ms=incident.span_ms,
-            spike=_spike(incident),
+            spike=spike and asdict(spike),
         ),
     )
 
 
-def _spike(incident: Incident[Detection]) -> SpikeFacts | None:
-    spike = incident.spike
-    if spike is None:
-        return None
-    return SpikeFacts(
-        measure=spike.measure,
-        observed=finite(spike.observed),
-        usual=finite(spike.usual),
-        since_ms=spike.since_ms,
+def _feature(feature: Explained) -> Json:
+    return known(
+        name=feature.name,
+        observed=feature.observed,
+        expected=feature.expected,
+        share=feature.share,
+        usual=feature.usual,
+        unseen=feature.unseen,
     )
 
 

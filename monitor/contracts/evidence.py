@@ -1,52 +1,57 @@
-"""Who took part in an anomalous event, as OCSF's evidences and observables."""
+"""Who took part in an anomalous event, as OCSF's evidences and observables.
+
+Both are what `monitor.contracts.ocsf.Evidence` and `Observable` read, as JSON holds it.
+"""
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from monitor.batch import EventIdentity
 from monitor.contracts.network import Flow, IpAddress, parse_ip
-from monitor.contracts.ocsf import (
-    AnomalyFacts,
-    ConnectionInfo,
-    Endpoint,
-    Evidence,
-    Observable,
-    ObservableType,
-    Resource,
-)
-from monitor.contracts.text import clean
+from monitor.contracts.ocsf import ObservableType
+from monitor.contracts.text import FeatureValue, clean
+
+Json = dict[str, Any]
 
 _HOSTNAME = re.compile(r"(?=.{1,253}$)([\w-]{1,63}\.)*(?=[\w-]*[A-Za-z])[\w-]{1,63}\.?", re.ASCII)
 
 
-def evidence_of(event: EventIdentity, flow: Flow, facts: AnomalyFacts) -> Evidence:
+def known(**attributes: Any) -> Json:
+    """An object without the attributes that are unknown."""
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def evidence_of(
+    event: EventIdentity, flow: Flow, record_id: str | None, features: dict[str, FeatureValue]
+) -> Json:
     """The endpoints and other entities that an event names, or its features where it names none."""
     source = _endpoint(event.source_address, flow.source, flow.source_port)
     destination = _endpoint(event.destination_address, flow.destination, flow.destination_port)
-    resources = tuple(_resource(*entity) for entity in event.entities.items() if entity[1])
-    return Evidence(
+    resources = [_resource(*entity) for entity in event.entities.items() if entity[1]]
+    return known(
         src_endpoint=source,
         dst_endpoint=destination,
-        connection_info=_connection(flow, facts.record_id) if source and destination else None,
+        connection_info=_connection(flow, record_id) if source and destination else None,
         resources=resources or None,
         # OCSF wants one of these or an endpoint in every evidence; resources alone do not do.
-        data=None if source or destination else {f.name: f.observed for f in facts.features},
+        data=None if source or destination else features,
     )
 
 
-def _endpoint(address: str | None, ip: IpAddress | None, port: int | None) -> Endpoint | None:
+def _endpoint(address: str | None, ip: IpAddress | None, port: int | None) -> Json | None:
     if not address:
         return None
     if ip:
-        return Endpoint(ip=str(ip), port=port)
+        return known(ip=str(ip), port=port)
     if _HOSTNAME.fullmatch(address):
-        return Endpoint(hostname=address, port=port)
-    return Endpoint(name=clean(address), port=port)
+        return known(hostname=address, port=port)
+    return known(name=clean(address), port=port)
 
 
-def _connection(flow: Flow, record_id: str | None) -> ConnectionInfo:
+def _connection(flow: Flow, record_id: str | None) -> Json:
     address = flow.source or flow.destination
-    return ConnectionInfo(
+    return known(
         uid=record_id,
         community_uid=flow.community_id,
         protocol_num=flow.protocol,
@@ -56,43 +61,39 @@ def _connection(flow: Flow, record_id: str | None) -> ConnectionInfo:
     )
 
 
-def _resource(label: str, value: str) -> Resource:
+def _resource(label: str, value: str) -> Json:
     ip = parse_ip(value)
-    return Resource(type=clean(label), name=clean(value), ip=str(ip) if ip else None)
+    return known(type=clean(label), name=clean(value), ip=str(ip) if ip else None)
 
 
 def observables_of(
-    evidence: Evidence, record_id: str | None, community_id: str | None
-) -> Iterator[Observable]:
+    evidence: Json, record_id: str | None, community_id: str | None
+) -> Iterator[Json]:
     """One for each attribute that an analyst would search other logs for."""
-    sides = {"src_endpoint": evidence.src_endpoint, "dst_endpoint": evidence.dst_endpoint}
-    for side, endpoint in sides.items():
-        if endpoint:
+    for side in ("src_endpoint", "dst_endpoint"):
+        if endpoint := evidence.get(side):
             yield _name_or_address(f"evidences[0].{side}", endpoint, ObservableType.OTHER)
-    for i, resource in enumerate(evidence.resources or ()):
+    for i, resource in enumerate(evidence.get("resources", ())):
         path = f"evidences[0].resources[{i}]"
         yield _name_or_address(path, resource, ObservableType.RESOURCE_NAME)
-    path = "evidences[0].connection_info.community_uid"
-    for name, caption, value in (
-        (path, "Community ID", community_id),
-        ("metadata.original_event_uid", "Record ID", record_id),
+    if community_id:
+        path = "evidences[0].connection_info.community_uid"
+        yield _observable(path, ObservableType.OTHER, community_id, "Community ID")
+    if record_id:
+        yield _observable(
+            "metadata.original_event_uid", ObservableType.OTHER, record_id, "Record ID"
+        )
+
+
+def _name_or_address(path: str, named: Json, type_of_names: ObservableType) -> Json:
+    for attribute, kind in (
+        ("ip", ObservableType.IP_ADDRESS),
+        ("hostname", ObservableType.HOSTNAME),
     ):
-        if value:
-            yield Observable(name=name, type_id=ObservableType.OTHER, type=caption, value=value)
+        if attribute in named:
+            return _observable(f"{path}.{attribute}", kind, named[attribute])
+    return _observable(f"{path}.name", type_of_names, named["name"])
 
 
-def _name_or_address(
-    path: str, named: Endpoint | Resource, type_of_names: ObservableType
-) -> Observable:
-    types = {
-        "ip": ObservableType.IP_ADDRESS,
-        "hostname": ObservableType.HOSTNAME,
-        "name": type_of_names,
-    }
-    attribute = next(attribute for attribute in types if getattr(named, attribute, None))
-    return Observable(
-        name=f"{path}.{attribute}",
-        type_id=types[attribute],
-        type=types[attribute].caption,
-        value=getattr(named, attribute),
-    )
+def _observable(path: str, kind: ObservableType, value: str, caption: str = "") -> Json:
+    return {"name": path, "type_id": int(kind), "type": caption or kind.caption, "value": value}

@@ -1,9 +1,13 @@
 """Addresses, protocols and Community IDs, read from what an event claims they are."""
 
+from base64 import b64encode
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha1
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from struct import pack
 
-from communityid import PORT_PROTOS, CommunityID, FlowTuple
+from communityid import PORT_PROTOS, icmp, icmp6
 
 from monitor.batch import EventIdentity
 from monitor.contracts.text import clean
@@ -14,6 +18,9 @@ ICMP = 1
 ICMP_V6 = 58
 MAX_PORT = 65_535
 _LONGEST_ADDRESS = 64
+_SEED_BYTES = 2
+_ICMP_PORTS = {ICMP: icmp.get_port_equivalents, ICMP_V6: icmp6.get_port_equivalents}
+"""Of a type and a code; the third value tells a message that no answer is known of."""
 
 _PROTOCOLS = {  # IANA, assigned Internet protocol numbers
     "icmp": ICMP,
@@ -73,8 +80,11 @@ class Flow:
 
 def parse_ip(text: str | None) -> IpAddress | None:
     """The address without its zone, or None if the text is no IP address."""
-    if text is None or len(text) > _LONGEST_ADDRESS:
-        return None
+    return None if text is None or len(text) > _LONGEST_ADDRESS else _parse_ip(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse_ip(text: str) -> IpAddress | None:
     try:
         address = ip_address(text)
     except ValueError:
@@ -92,14 +102,27 @@ def community_id(
     """Community ID v1 (Corelight's specification), the same for both directions of a flow.
 
     For ICMP the ports are type and code, as Zeek writes them. Protocols without ports need none.
+    Written out because the library, which the tests compare it with, takes ten times as long.
     """
     if source is None or destination is None or protocol is None:
         return None
-    ports = (source_port, destination_port) if protocol in PORT_PROTOS else (None, None)
-    if source.version != destination.version or (protocol in PORT_PROTOS and None in ports):
+    if source.version != destination.version:
         return None
-    identifier: str | None = CommunityID().calc(FlowTuple(protocol, source, destination, *ports))
-    return identifier
+    ends = [(source.packed, b""), (destination.packed, b"")]
+    is_one_way = False
+    if protocol in PORT_PROTOS:
+        if source_port is None or destination_port is None:
+            return None
+        ports = source_port, destination_port
+        if protocol in _ICMP_PORTS:
+            *ports, is_one_way = _ICMP_PORTS[protocol](*ports)
+        ends = [(address, pack("!H", port)) for (address, _), port in zip(ends, ports, strict=True)]
+    if not is_one_way:
+        ends.sort()
+    (first, first_port), (second, second_port) = ends
+    content = (bytes(_SEED_BYTES), first, second, bytes((protocol, 0)), first_port, second_port)
+    digest = sha1(b"".join(content), usedforsecurity=False).digest()
+    return f"1:{b64encode(digest).decode()}"
 
 
 def _port(port: int | None) -> int | None:

@@ -3,12 +3,16 @@
 What an event says of itself is untrusted: strings are bounded and made printable, numbers finite.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from monitor.batch import FeatureDeviation
-from monitor.contracts.ocsf import MAX_LINE, AnomalyFacts, ExplainedFeature, SpikeFacts
+from monitor.contracts.ocsf import MAX_LINE
 from monitor.contracts.text import LARGEST_IN_FULL, FeatureValue, clean, finite, plain, shown
 from monitor.detect.incidents import Activity
+from monitor.detect.spikes import Spike
 
 FEATURES_IN_MESSAGE = 3
 LONGEST_IN_FULL = 10_000
@@ -16,36 +20,65 @@ MOST_DIGITS = 4
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
-def message(facts: AnomalyFacts, activity: Activity) -> str:
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A feature's deviation, fit to be shown and written: `ExplainedFeature` of an alert."""
+
+    name: str
+    observed: FeatureValue
+    expected: FeatureValue
+    share: float
+    usual: tuple[FeatureValue, ...] | None
+    unseen: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What there is to say of an incident, fit to be shown.
+
+    Attributes:
+        error, threshold, tail_probability, features: of its worst vector.
+    """
+
+    vectors: int
+    span_ms: int
+    spike: Spike | None
+    error: float
+    threshold: float
+    tail_probability: float
+    features: Sequence[Explained]
+
+
+def message(story: Story, activity: Activity) -> str:
     """Why, in one line: what the incident has come to, then what is odd in its worst vector."""
-    incident = facts.incident
-    parts = [_sentence_of(incident.spike)] if incident.spike else []
-    if incident.vectors > 1 or (incident.vectors and activity is Activity.CLOSE):
-        many = f"{incident.vectors:,} anomalous vector{'s' if incident.vectors != 1 else ''}"
-        parts.append(f"{many} in {duration(incident.span_ms)}" if incident.span_ms else many)
+    parts = [_sentence_of(story.spike)] if story.spike else []
+    if story.vectors > 1 or (story.vectors and activity is Activity.CLOSE):
+        many = f"{story.vectors:,} anomalous vector{'s' if story.vectors != 1 else ''}"
+        parts.append(f"{many} in {duration(story.span_ms)}" if story.span_ms else many)
     if activity is Activity.CLOSE and parts:
         parts[0] = f"over: {parts[0]}"
-    return clean("; ".join([*parts, _reasons(facts)]), MAX_LINE)
+    return clean("; ".join([*parts, _reasons(story)]), MAX_LINE)
 
 
-def description(facts: AnomalyFacts) -> str:
+def description(story: Story) -> str:
     """How wrong and how rare the worst vector is."""
-    p = facts.tail_probability
+    p = story.tail_probability
     rarity = f"about 1 in {1 / p:,.0f}" if p >= 1e-9 else "fewer than 1 in a billion"
     return (
-        f"Reconstruction error {facts.reconstruction_error:.3g}, threshold "
-        f"{facts.threshold:.3g}: {rarity} normal vectors deviates this much."
+        f"Reconstruction error {story.error:.3g}, threshold {story.threshold:.3g}: {rarity} normal "
+        "vectors deviates this much."
     )
 
 
-def _reasons(facts: AnomalyFacts) -> str:
+def _reasons(story: Story) -> str:
     # A category can be the likeliest and still be reconstructed badly: that explains nothing.
-    telling = [f for f in facts.features if shown(f.observed, 2) != shown(f.expected, 2)]
-    reasons = [reason(f) for f in (telling or facts.features)[:FEATURES_IN_MESSAGE]]
-    return "; ".join(reasons) or description(facts)
+    telling = (f for f in story.features if shown(f.observed, 2) != shown(f.expected, 2))
+    first = list(islice(telling, FEATURES_IN_MESSAGE)) or story.features[:FEATURES_IN_MESSAGE]
+    reasons = [reason(feature) for feature in first]
+    return "; ".join(reasons) or description(story)
 
 
-def _sentence_of(spike: SpikeFacts) -> str:
+def _sentence_of(spike: Spike) -> str:
     """`anomaly ratio 12 %, usually about 0.1 %, since 10:32 UTC`."""
     since = datetime.fromtimestamp(spike.since_ms / 1000, UTC).strftime("%H:%M UTC")
     if spike.measure == "anomaly ratio":
@@ -67,10 +100,10 @@ def duration(ms: int) -> str:
     return f"{ms // 60_000} min" if ms >= 60_000 else f"{max(round(ms / 1000), 1)} s"
 
 
-def explained(feature: FeatureDeviation) -> ExplainedFeature:
+def explained(feature: FeatureDeviation) -> Explained:
     """A deviation as an alert can hold it."""
     share = min(max(finite(feature.share), 0.0), 1.0)
-    return ExplainedFeature(
+    return Explained(
         name=clean(feature.name),
         observed=plain(feature.observed),
         expected=plain(feature.expected),
@@ -80,7 +113,7 @@ def explained(feature: FeatureDeviation) -> ExplainedFeature:
     )
 
 
-def reason(feature: ExplainedFeature) -> str:
+def reason(feature: Explained) -> str:
     """What was observed, against what was expected and, where that says more, what is usual."""
     observed, expected = feature.observed, feature.expected
     seen = f"{feature.name} {readable(observed)}"
@@ -93,7 +126,7 @@ def reason(feature: ExplainedFeature) -> str:
     return f"{seen}, expected {about}{readable(expected, 2)}{_beyond(observed, usual)}"
 
 
-def _among_categories(feature: ExplainedFeature, expected: str) -> str:
+def _among_categories(feature: Explained, expected: str) -> str:
     usual = [shown(value) for value in feature.usual or ()]
     if not usual or shown(feature.observed) in usual:
         return f", expected {expected}"

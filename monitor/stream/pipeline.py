@@ -18,9 +18,8 @@ from operator import attrgetter
 import numpy as np
 
 from monitor.batch import Decoded, MicroBatch, Partition, Record, Reject
-from monitor.contracts.alert import Detection, alert_key, render_alert
+from monitor.contracts.alert import Alert, Detection, render_alert
 from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES, render_dead_letter
-from monitor.contracts.ocsf import DetectionFinding
 from monitor.detect.detector import Detector
 from monitor.detect.explain import explain
 from monitor.detect.incidents import Change
@@ -43,7 +42,7 @@ class Judged:
     """
 
     outputs: Sequence[Output]
-    alerts: Sequence[DetectionFinding] = ()
+    alerts: Sequence[Alert] = ()
     suppressed: Sequence[str] = ()
 
 
@@ -138,14 +137,10 @@ class Pipeline:
 
     def _tell(
         self, changes: Sequence[Change[Detection]], now_ms: int
-    ) -> tuple[list[Output], list[DetectionFinding]]:
+    ) -> tuple[list[Output], list[Alert]]:
         """Explain and render what became of incidents."""
-        told = list(self._explained(changes))
-        alerts = [render_alert(change, now_ms) for change in told]
-        outputs = [
-            Output(self._alert_topic, alert_key(change), alert.to_bytes())
-            for change, alert in zip(told, alerts, strict=True)
-        ]
+        alerts = [render_alert(change, now_ms) for change in self._explained(changes)]
+        outputs = [Output(self._alert_topic, alert.key, alert.value) for alert in alerts]
         return outputs, alerts
 
     def _explained(self, changes: Sequence[Change[Detection]]) -> Iterator[Change[Detection]]:

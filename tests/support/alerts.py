@@ -8,7 +8,8 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from monitor.batch import EventIdentity, FeatureDeviation
-from monitor.contracts.alert import Detection, DetectionFinding, render_alert, sighting_of
+from monitor.contracts.alert import Detection, render_alert, sighting_of
+from monitor.contracts.ocsf import DetectionFinding
 from monitor.detect.incidents import Change, alone
 
 EARLIEST_MILLISECONDS = 10**11  # as seconds this would be the year 5138
@@ -50,7 +51,7 @@ def alone_at(detection: Detection, now_ms: int = NOW_MS) -> Change[Detection]:
 
 def alert_of(detection: Detection, now_ms: int = NOW_MS) -> DetectionFinding:
     """The alert of a detection that is alone."""
-    return render_alert(alone_at(detection, now_ms), now_ms)
+    return DetectionFinding.from_bytes(render_alert(alone_at(detection, now_ms), now_ms).value)
 
 
 def judge(value: bytes) -> dict[str, Any]:

@@ -10,13 +10,12 @@ from pydantic import ValidationError
 from monitor.batch import EventIdentity, FeatureDeviation
 from monitor.contracts.alert import (
     Detection,
-    DetectionFinding,
     alert_key,
     render_alert,
     sighting_of,
     subjects,
 )
-from monitor.contracts.ocsf import Severity
+from monitor.contracts.ocsf import DetectionFinding, Severity
 from monitor.contracts.severity import severity_of
 from monitor.detect.incidents import Activity, Change, Incident, Subject
 from monitor.detect.spikes import Spike
@@ -288,7 +287,7 @@ SPIKE = Spike("anomaly ratio", 0.1234, 0.00098, NOW_MS - 60_000)
 def grown(activity: Activity, **change: Any) -> dict[str, Any]:
     """What is told of an incident that has come to this."""
     incident = replace(INCIDENT, **change)
-    return judge(render_alert(Change(activity, incident), NOW_MS).to_bytes())
+    return judge(render_alert(Change(activity, incident), NOW_MS).value)
 
 
 def test_an_incident_goes_from_new_over_in_progress_to_resolved() -> None:
