@@ -9,9 +9,9 @@ them are they cut, and then the headers say so.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,8 +73,7 @@ class DeadLetterHeaders(BaseModel):
 
     def to_headers(self) -> list[Header]:
         """As Kafka headers, in the order of the fields."""
-        fields = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return [(name, str(value).encode()) for name, value in fields.items()]
+        return _headers(self.model_dump(mode="json"))
 
     @classmethod
     def from_headers(cls, headers: Sequence[Header]) -> Self:
@@ -111,7 +110,7 @@ def render_dead_letter(
     """
     theirs = [header for header in record.headers if not header[0].startswith(PREFIX)]
     ours = _describe(record, reason, error, now_ms, vectors)
-    letter = DeadLetter(record.key, record.value, theirs + ours.to_headers())
+    letter = DeadLetter(record.key, record.value, theirs + _headers(ours))
     if _size(letter) <= max_bytes:
         return letter
     return _fit(record, theirs, ours, max_bytes)
@@ -119,34 +118,38 @@ def render_dead_letter(
 
 def _describe(
     record: Record, reason: Reason, error: str, now_ms: int, vectors: int
-) -> DeadLetterHeaders:
-    return DeadLetterHeaders(
-        reason=reason,
-        error=clean(error, MAX_ERROR_TEXT),
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        record_time_ms=record.timestamp,
-        time_ms=now_ms,
-        version=__version__,
-        vectors=vectors if vectors > 1 else None,
-    )
+) -> dict[str, Any]:
+    """The fields of `DeadLetterHeaders`, in their order."""
+    return {
+        "reason": reason,
+        "error": clean(error, MAX_ERROR_TEXT),
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "record_time_ms": record.timestamp,
+        "time_ms": now_ms,
+        "version": __version__,
+        "vectors": vectors if vectors > 1 else None,
+    }
 
 
-def _fit(
-    record: Record, theirs: list[Header], ours: DeadLetterHeaders, max_bytes: int
-) -> DeadLetter:
+def _headers(fields: Mapping[str, Any]) -> list[Header]:
+    said = fields.items()
+    return [(PREFIX + name, str(value).encode()) for name, value in said if value is not None]
+
+
+def _fit(record: Record, theirs: list[Header], ours: dict[str, Any], max_bytes: int) -> DeadLetter:
     value = record.value or b""
     cuts: tuple[tuple[str, list[Header], bytes | None], ...] = (
         ("value", theirs, record.key),
         ("value,headers", [], record.key),
     )
     for truncated, headers, key in cuts:
-        said = ours.model_copy(update=_truncation(truncated, value)).to_headers()
+        said = _headers(ours | _truncation(truncated, value))
         room = max_bytes - _size(DeadLetter(key, b"", headers + said))
         if room >= 0:
             return DeadLetter(key, value[:room], headers + said)
-    said = ours.model_copy(update=_truncation("value,headers,key", value)).to_headers()
+    said = _headers(ours | _truncation("value,headers,key", value))
     room = max_bytes - _size(DeadLetter(b"", b"", said))
     return DeadLetter((record.key or b"")[:room], b"", said)
 
