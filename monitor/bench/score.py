@@ -1,4 +1,7 @@
-"""A float32 matrix to errors: the detector alone, beside the least that its network costs."""
+"""A float32 matrix to errors: the detector alone, beside the least that its network costs.
+
+Both have as many threads, those that torch takes by default.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
@@ -11,6 +14,7 @@ from monitor.bench import peers
 from monitor.bench.bench import Bench
 from monitor.bench.figures import Figure, Goal
 from monitor.bench.timing import seconds_a_call
+from monitor.bundle import load
 from monitor.detect.detector import Detector
 from monitor.detect.model import ReconstructionModel, limited
 from monitor.detect.networks.dense import DenseAutoencoder
@@ -26,7 +30,8 @@ def run(bench: Bench) -> Iterator[Figure]:
     workloads = {workload.name: workload for workload in (*bench.workloads, *bench.volume)}
     for workload in workloads.values():
         bench.say(f"{workload.name}: scoring")
-        detector, values = workload.detector, workload.values
+        detector, _ = load(workload.bundle, "cpu", torch.get_num_threads())
+        values = workload.values
         best: Sequence[float] = ()
         for batch in BATCHES:
             ours, ratio = _beside_bare(workload.name, detector, _batch(values, batch))

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 K = TypeVar("K")
 
-TURNS = 5
-TURN_SECONDS = 0.1
+TURNS = 15
+TURN_SECONDS = 0.03
 
 
 def seconds_a_call(
