@@ -78,7 +78,13 @@ class ArrowCodec:
         self.spec = spec
         self._limits, self._read_origins = limits, read_origins
         self._encode: list[Encode] = [_encoder(words) for words in vocabularies]
+        self._numeric = spec.columns_of("numeric")
         self._others = spec.columns_of("categorical", "boolean")
+        self._stand_ins = (
+            [i if i in self._numeric else self._numeric[0] for i in range(len(spec))]
+            if self._numeric
+            else []
+        )
         self._identity = IdentityReader(spec.identity)
         self._reader = ColumnReader(spec, self._encode, _convert)
         self._plans: dict[bytes, Plan] = {}
@@ -176,27 +182,33 @@ class ArrowCodec:
 
     def _plain_matrix(self, plan: Plan, columns: pa.RecordBatch) -> Matrix | None:
         """(n, f) of the rows of a batch; None where some value needs a second look."""
-        f = len(self.spec)
         if not plan.plain:
             return None
-        columns = columns if columns.num_columns == f else columns.select(range(f))
+        matrix = self._plain_numbers(columns)
         for i in self._others:
-            if (numbers := self._plain_numbers(i, columns.column(i))) is None:
+            cells = self._reader.cells(i, columns.column(i), len(matrix))
+            if cells.faults is not None:
                 return None
-            columns = columns.set_column(i, str(i), numbers)
-        tensor = columns.to_tensor(null_to_nan=True, row_major=True).to_numpy()
+            matrix[:, i] = cells.values
+        if not _is_sound(matrix):
+            self._fill_nulls(matrix, columns)
+        return matrix if _is_sound(matrix) else None
+
+    def _plain_numbers(self, columns: pa.RecordBatch) -> Matrix:
+        """(n, f) with numeric features where they belong, null as NaN, and any number elsewhere."""
+        if not self._numeric:
+            return np.zeros((len(columns), len(self.spec)), np.float32)
+        tensor = columns.select(self._stand_ins).to_tensor(null_to_nan=True, row_major=True)
         with np.errstate(over="ignore"):
-            matrix: Matrix = tensor.astype(np.float32, copy=False)
-        if matrix.size and not -_FLOAT32_MAX < matrix.min() <= matrix.max() < _FLOAT32_MAX:
-            return None
+            matrix: Matrix = tensor.to_numpy().astype(np.float32, copy=False)
         return matrix
 
-    def _plain_numbers(self, i: int, column: pa.Array) -> pa.Array | None:
-        """A boolean or categorical column as float32."""
-        if self.spec.features[i].kind == "boolean":
-            return None if column.null_count else column.cast(pa.float32())
-        cells = _categories(column, self._encode[i])
-        return pa.array(cells.values.astype(np.float32)) if cells.faults is None else None
+    def _fill_nulls(self, matrix: Matrix, columns: pa.RecordBatch) -> None:
+        """Put defaults where numbers are null."""
+        for i in self._numeric:
+            column, default = columns.column(i), self.spec.features[i].default
+            if column.null_count and default is not None:
+                matrix[mask(column.is_null()), i] = default
 
     def _matrix(
         self, plan: Plan, columns: pa.RecordBatch, within: NDArray[np.int32], rows: int
@@ -237,6 +249,12 @@ class ArrowCodec:
             for part in parts
         ]
         return Origins(np.concatenate(codes), entities.names, Times(times))
+
+
+def _is_sound(matrix: Matrix) -> bool:
+    """Whether all numbers are finite and so small that nothing was cut off."""
+    most = _FLOAT32_MAX
+    return not matrix.size or bool(matrix.min() > -most and matrix.max() < most)
 
 
 def _encoder(words: Sequence[str]) -> Encode:

@@ -49,26 +49,38 @@ class Cells:
 
 def numbers(column: pa.Array) -> Cells:
     """Numbers in natural units."""
-    wrong = np.zeros(len(column), dtype=bool)
+    wrong: NDArray[np.bool_] | None = None
     if pa.types.is_string(column.type):
         parsed, wrong = _parse_numbers(column)
     elif _is_number(column.type):
         parsed = column.cast(pa.float64(), safe=False)  # the nearest to a large integer
     else:
         parsed, wrong = pa.nulls(len(column), pa.float64()), mask(column.is_valid())
-    values = parsed.fill_null(0.0).to_numpy(zero_copy_only=False)
+    values = _dense(parsed, 0.0)
+    if wrong is None and not column.null_count and np.abs(values).max(initial=0) <= FLOAT32_MAX:
+        return Cells(values)
     faults = np.zeros(len(column), dtype=np.uint8)
     faults[np.abs(values) > FLOAT32_MAX] = Fault.OUT_OF_RANGE
     faults[~np.isfinite(values)] = Fault.NOT_FINITE
     if column.null_count:
         faults[mask(column.is_null())] = Fault.MISSING
-    faults[wrong] = Fault.WRONG_TYPE
+    if wrong is not None:
+        faults[wrong] = Fault.WRONG_TYPE
     return _clean(values, faults)
 
 
 def booleans(column: pa.Array) -> Cells:
     """0 and 1."""
-    return _by_value(column, lambda text: boolean(text))
+    if pa.types.is_boolean(column.type):
+        return numbers(column.cast(pa.uint8()))
+    if not _is_number(column.type):
+        return _by_value(column, lambda text: boolean(text))
+    cells = numbers(column)
+    wrong = (cells.values != 0) & (cells.values != 1)
+    faults = np.zeros(len(column), np.uint8) if cells.faults is None else cells.faults
+    return _clean(
+        cells.values, np.where(wrong | (faults == Fault.OUT_OF_RANGE), Fault.WRONG_TYPE, faults)
+    )
 
 
 def categories(column: pa.Array, encode: Callable[[str], int]) -> Cells:
@@ -117,10 +129,10 @@ def mask(array: pa.Array) -> NDArray[np.bool_]:
     return dense
 
 
-def _dense(array: pa.Array, null: int) -> NDArray[np.int32]:
-    """Integers to numpy, with a number for null."""
+def _dense(array: pa.Array, null: float) -> NDArray[Any]:
+    """Numbers to numpy, with one for null."""
     full = array.fill_null(null) if array.null_count else array
-    dense: NDArray[np.int32] = full.to_numpy(zero_copy_only=False)
+    dense: NDArray[Any] = full.to_numpy(zero_copy_only=False)
     return dense
 
 
@@ -143,10 +155,10 @@ def _clean(values: Vector64, faults: NDArray[np.uint8]) -> Cells:
     return Cells(np.where(faults == Fault.NONE, values, 0.0), faults)
 
 
-def _parse_numbers(column: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
+def _parse_numbers(column: pa.Array) -> tuple[pa.Array, NDArray[np.bool_] | None]:
     """Text to float64, and which cells are no number; the common case is one cast."""
     try:
-        return column.cast(pa.float64()), np.zeros(len(column), dtype=bool)
+        return column.cast(pa.float64()), None
     except pa.ArrowInvalid:
         looks_right = pc.match_substring_regex(column, NUMBER)
         kept = pc.if_else(looks_right, column, pa.scalar(None, pa.string()))

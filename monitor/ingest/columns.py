@@ -66,7 +66,7 @@ class ColumnReader:
         values = np.empty((count, len(self._spec)), dtype=np.float32)
         faults: dict[int, NDArray[np.uint8]] = {}
         for i, column in enumerate(columns):
-            cells = self._cells(i, column, count)
+            cells = self.cells(i, column, count)
             values[:, i] = cells.values
             if cells.faults is not None:
                 faults[i] = cells.faults
@@ -79,7 +79,8 @@ class ColumnReader:
 
         return values, verdict == _GOOD, refusals()
 
-    def _cells(self, i: int, column: pa.Array | None, count: int) -> Cells:
+    def cells(self, i: int, column: pa.Array | None, count: int) -> Cells:
+        """A feature's n numbers, its default where one is missing, and what is wrong with them."""
         feature = self._spec.features[i]
         if column is None:
             missing = Cells(np.zeros(count), np.full(count, Fault.MISSING, dtype=np.uint8))
