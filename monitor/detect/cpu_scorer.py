@@ -24,10 +24,12 @@ from monitor.detect.preprocess import SCALED_LIMIT, Preprocessor
 from monitor.detect.scorer import Fallbacks
 from monitor.detect.surprise import KNOTS, Surprise
 
-CHUNK_NUMBERS = 1 << 17
+CHUNK_NUMBERS = 100_000
 """In each matrix of a pass, so that those of a step fit into a core's cache."""
 FEWEST, MOST = 256, 4096
 """Vectors in a pass: for fewer its calls cost more than its work, and more gain nothing."""
+LARGEST_LOGARITHM = 89.0
+"""Of 1 + the largest float32."""
 MOST_THREADS = 8
 """Python's part of each pass is short, but one at a time."""
 
@@ -100,9 +102,12 @@ class _Pass:
             *categorical,
             *range(features, features + model.network.penalties),
         ]
-        self._lookup = _Lookup(model.surprise, order, rows)
-        self._membership = model.membership[m:, categorical].contiguous()
         self._network, self._passes = model.network, model.network.passes()
+        summed = [len(self._passes)] * features + [1] * model.network.penalties
+        self._lookup = _Lookup(model.surprise, order, summed, rows)
+        self._membership = model.membership[m:, categorical].contiguous()
+        self._floor = torch.zeros(model.preprocessor.inputs)
+        self._floor[:m] = self._lookup.floor[:m]
         self._inputs, self._off, self._squared = torch.empty(3, rows, model.preprocessor.inputs)
         self._judged = torch.empty(rows, len(order))
 
@@ -114,22 +119,19 @@ class _Pass:
         for member, reconstruct in enumerate(self._passes):
             reconstruction = reconstruct(inputs)  # (n, d)
             off = torch.sub(reconstruction, z, out=self._off[:n])
-            if member:
-                squared.addcmul_(off, off)
-            else:
-                torch.mul(off, off, out=squared)
+            torch.addcmul(squared if member else self._floor, off, off, out=squared)
         return self._lookup.mean(self._judge(inputs, reconstruction, squared))
 
     def _judge(self, inputs: Tensor, reconstruction: Tensor, squared: Tensor) -> Tensor:
-        """The members' summed squared errors, (n, d), to (n, j) mean ones with their floor."""
-        floor, share = self._lookup.floor, 1 / len(self._passes)
-        m, f = self._transform.scalars, self._transform.scalars + len(self._transform.categorical)
+        """Squared errors summed over members, (n, d), to (n, j) with the floor in each."""
+        floor, m = self._lookup.floor, self._transform.scalars
+        f = m + len(self._transform.categorical)
         if m == len(floor):
-            return torch.add(floor, squared, alpha=share, out=squared)
+            return squared
         judged = self._judged[: len(squared)]
-        torch.add(floor[:m], squared[:, :m], alpha=share, out=judged[:, :m])
+        judged[:, :m] = squared[:, :m]
         if f > m:
-            judged[:, m:f] = torch.addmm(floor[m:f], squared[:, m:], self._membership, alpha=share)
+            judged[:, m:f] = torch.addmm(floor[m:f], squared[:, m:], self._membership)
         if len(floor) > f:
             judged[:, f:] = floor[f:] + self._network.penalise(inputs, reconstruction)
         return judged
@@ -149,6 +151,8 @@ class _Transform:
         self._columns = None if list(source) == list(range(fitted.features)) else source[:m]
         self._linear, self._linear_columns = np.flatnonzero(linear), source[:m][linear]
         self._center, self._per_scale = fitted.center, 1 / fitted.scale
+        furthest = (LARGEST_LOGARITHM + fitted.center.abs()) / fitted.scale
+        self._bounded = not linear.any() and bool((furthest < SCALED_LIMIT).all())
         self.categorical = list(dict.fromkeys(source[m:].tolist()))
         inputs = [int((source == column).sum()) for column in self.categorical]
         self._last_code = np.array(inputs, np.float32) - 1
@@ -180,8 +184,9 @@ class _Transform:
             np.copysign(y, x, out=y)
         if len(self._linear):
             y[:, self._linear] = values[:, self._linear_columns]
-        scaled = torch.from_numpy(y).sub_(self._center).mul_(self._per_scale)
-        torch.clamp(scaled, -SCALED_LIMIT, SCALED_LIMIT, out=z)
+        torch.mul(torch.from_numpy(y).sub_(self._center), self._per_scale, out=z)
+        if not self._bounded:
+            z.clamp_(-SCALED_LIMIT, SCALED_LIMIT)
 
     def _mark(self, values: Matrix) -> None:
         """The categorical features, one-hot; only what the last call marked needs to be wiped."""
@@ -199,12 +204,16 @@ class _Lookup:
     Counted from 1 at the first knot, position p lies on line floor(p): line 0 is all below the
     first knot, the last line all beyond the last.
 
+    Args:
+        summed: of how many squared errors each column is the sum and not, as fitted, the mean.
+
     Attributes:
-        floor: (j,) to be added to squared errors.
+        floor: (j,) to be added to those sums.
     """
 
-    def __init__(self, fitted: Surprise, order: list[int], rows: int) -> None:
-        self.floor = fitted.floor[order]
+    def __init__(self, fitted: Surprise, order: list[int], summed: list[int], rows: int) -> None:
+        count = torch.tensor(summed).double()
+        self.floor = (fitted.floor[order] * count).float()
         start, step, table, slope = (
             getattr(fitted, name)[order].double() for name in ("start", "step", "table", "slope")
         )
@@ -212,14 +221,14 @@ class _Lookup:
         at = torch.cat((table[:, :1], table), 1)  # (j, KNOTS + 1): surprise at line k's position k
         self._slope = slopes.float().flatten()
         self._intercept = (at - slopes * torch.arange(KNOTS + 1)).float().flatten()
-        self._start = ((start - step) / log(2)).float()
+        self._start = ((start - step) / log(2) + count.log2()).float()
         self._per_step = (log(2) / step).float()
         self._first_line = (KNOTS + 1) * torch.arange(len(order), dtype=torch.int32)
         self._position, self._low, self._rise = torch.empty(3, rows, len(order))
         self._line = torch.empty(rows, len(order), dtype=torch.int32)
 
     def mean(self, judged: Tensor) -> NDArray[np.float32]:
-        """(n, j) squared errors with their floor to (n,) mean surprises."""
+        """(n, j) summed squared errors with their floor to (n,) mean surprises."""
         n = len(judged)
         position, low, rise = self._position[:n], self._low[:n], self._rise[:n]
         np.log2(judged.numpy(), out=position.numpy())
