@@ -17,6 +17,7 @@ from monitor.reasons import Reason
 _WHITE_SPACE = b" \t\r\n"
 _MISSING: Final = object()
 _EXCERPT = 60
+_SIGNS_OF_NO_NUMBER = ("NaN", "Infinity")
 
 
 class RecordError(Exception):
@@ -99,7 +100,11 @@ def _parse_error(value: bytes, error: ValueError) -> RecordError:
         text = value.decode("utf-8")
     except UnicodeDecodeError as unicode_error:
         return RecordError(Reason.NOT_UTF8, str(unicode_error))
-    return _unusable_number(text) or RecordError(Reason.MALFORMED_JSON, str(error))
+    complaint = str(error)
+    # A lone surrogate is complained of before any number behind it.
+    suspicious = "infinity" in complaint or any(sign in text for sign in _SIGNS_OF_NO_NUMBER)
+    unusable = _unusable_number(text) if suspicious or "surrogate" in complaint else None
+    return unusable or RecordError(Reason.MALFORMED_JSON, complaint)
 
 
 def _unusable_number(text: str) -> RecordError | None:

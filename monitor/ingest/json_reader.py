@@ -26,6 +26,8 @@ from monitor.reasons import Reason
 
 DEFAULT_MAX_RECORD_BYTES = 1_048_576
 DOCUMENTS_KEPT = 16
+LOOKED_AT_ONE_BY_ONE = 16
+"""So few rows, of which some do not fit, are sooner looked at feature by feature."""
 
 
 class NotSelected(Exception):  # noqa: N818  # an outcome, not an error
@@ -175,19 +177,18 @@ class RecordReader:
 
     def _part(self, found: Found) -> Part:
         """Convert all rows at once; where that fails, halve, so that one bad row costs little."""
-        good: list[tuple[range, Matrix]] = []
-        pending = [range(len(found.rows))]
+        good: list[tuple[Sequence[int], Matrix]] = []
+        pending: list[Sequence[int]] = [range(len(found.rows))]
         while pending:
             chosen = pending.pop()
-            features = found.features[chosen.start : chosen.stop]
             try:
-                good.append((chosen, self._convert(features)))
+                good.append((chosen, self._convert([found.features[n] for n in chosen])))
             except RecordError:
-                if len(chosen) == 1:
-                    found.rejects.append(self._explain_reject(found.rows[chosen[0]], features[0]))
-                    continue
-                middle = len(chosen) // 2
-                pending += [chosen[middle:], chosen[:middle]]
+                if len(chosen) <= LOOKED_AT_ONE_BY_ONE:
+                    pending.append([n for n in chosen if self._fits(found, n)])
+                else:
+                    middle = len(chosen) // 2
+                    pending += [chosen[middle:], chosen[:middle]]
         kept = [n for chosen, _ in good for n in chosen]
         return Part(
             np.array([found.rows[n] for n in kept], np.int64),
@@ -196,13 +197,15 @@ class RecordReader:
             [found.times[n] for n in kept] if self._read_origins else (),
         )
 
-    def _explain_reject(self, row: int, features: Sequence[Any]) -> Reject:
-        for value, feature in zip(features, self.spec.features, strict=True):
-            try:
+    def _fits(self, found: Found, n: int) -> bool:
+        """Whether a row can be converted; where it cannot, it becomes a reject."""
+        try:
+            for value, feature in zip(found.features[n], self.spec.features, strict=True):
                 check(value, feature)
-            except RecordError as error:
-                return Reject(row, error.reason, error.error)
-        raise AssertionError("a row that cannot be converted has a value that does not fit")
+        except RecordError as error:
+            found.rejects.append(Reject(found.rows[n], error.reason, error.error))
+            return False
+        return True
 
     def _convert(self, features: Sequence[Sequence[Any]]) -> Matrix:
         """Rows of JSON values to (n, f) float32.
