@@ -88,7 +88,7 @@ class ArrowCodec:
         self._identity = IdentityReader(spec.identity)
         self._reader = ColumnReader(spec, self._encode, _convert)
         self._plans: dict[bytes, Plan] = {}
-        self._last: tuple[bytes, list[pa.RecordBatch]] = b"", []
+        self._last: tuple[bytes, list[pa.RecordBatch], Fields] | None = None
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Decode records; one with a row that is no vector is one reject.
@@ -108,8 +108,7 @@ class ArrowCodec:
 
     def identify(self, value: bytes, within: int = -1) -> EventIdentity:
         """Read one row of a record that decoded: who and when it was, and its values."""
-        batches = self._batches(value)
-        fields = Fields(batches[0].schema, self.spec.unwrap)
+        batches, fields = self._reread(value)
         starts = list(accumulate(map(len, batches), initial=0))
         n = bisect_right(starts, within) - 1
 
@@ -128,11 +127,12 @@ class ArrowCodec:
         )
         return self._identity.read(tuple(observed), get)
 
-    def _batches(self, value: bytes) -> list[pa.RecordBatch]:
-        """Of a record that decoded; the last one's are kept, as anomalies come together."""
-        if self._last[0] is not value:
-            self._last = value, list(pa.ipc.open_stream(stream_of(value), options=_ONE_THREAD))
-        return self._last[1]
+    def _reread(self, value: bytes) -> tuple[list[pa.RecordBatch], Fields]:
+        """A record that decoded; the last one is kept, as anomalies come together."""
+        if self._last is None or self._last[0] is not value:
+            reader = pa.ipc.open_stream(stream_of(value), options=_ONE_THREAD)
+            self._last = value, list(reader), Fields(reader.schema, self.spec.unwrap)
+        return self._last[1:]
 
     def _record(self, row: int, value: bytes | None) -> tuple[list[_Part], int] | Reject:
         """The parts of a record, and how many of its rows are not selected."""

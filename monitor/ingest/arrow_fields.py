@@ -167,6 +167,6 @@ def _is_plain(kind: pa.DataType, feature: Kind) -> bool:
     if feature == "numeric":
         return bool(types.is_integer(kind) or kind in (pa.float32(), pa.float64()))
     if feature == "boolean":
-        return bool(types.is_boolean(kind))
+        return bool(types.is_boolean(kind) or types.is_integer(kind))
     kind = kind.value_type if types.is_dictionary(kind) else kind
     return is_text(kind) or bool(types.is_integer(kind))

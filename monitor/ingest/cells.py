@@ -72,7 +72,8 @@ def numbers(column: pa.Array) -> Cells:
 def booleans(column: pa.Array) -> Cells:
     """0 and 1."""
     if pa.types.is_boolean(column.type):
-        return numbers(column.cast(pa.uint8()))
+        missing = mask(column.is_null()) if column.null_count else np.zeros(len(column), bool)
+        return _clean(_dense(column, False).astype(np.float64), missing * np.uint8(Fault.MISSING))
     if not _is_number(column.type):
         return _by_value(column, lambda text: boolean(text))
     cells = numbers(column)

@@ -74,7 +74,7 @@ class Float32Codec:
                 matrices.append(read)
                 rows.append(row)
         counts = [len(matrix) for matrix in matrices[1:]]
-        matrix = matrices[1] if len(matrices) == 2 else np.concatenate(matrices)
+        matrix = np.concatenate(matrices)  # which may be written to, as the records may not
         return Decoded(self._batch(matrix, np.array(rows, np.int64), counts), rejects)
 
     def identify(self, value: bytes, within: int = -1) -> EventIdentity:

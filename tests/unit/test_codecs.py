@@ -53,6 +53,7 @@ def test_rows_become_vectors_in_their_order_and_each_knows_its_place(name: str) 
     np.testing.assert_array_equal(batch.values, MATRIX)
     assert batch.values.dtype == np.float32
     assert batch.values.flags.c_contiguous
+    assert batch.values.flags.writeable
     alone = len(records) == len(ROWS)
     assert batch.rows.tolist() == (list(range(8)) if alone else [0] * 8)
     assert batch.rows.dtype == np.int64
