@@ -16,7 +16,6 @@ from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from monitor.batch import Decoded, EventIdentity, Matrix, Origins, Reject, VectorBatch
@@ -33,7 +32,7 @@ from monitor.ingest.arrow_fields import (
 )
 from monitor.ingest.arrow_origins import EntityNames, Times
 from monitor.ingest.arrow_stream import Claims, refusing, stream_of
-from monitor.ingest.cells import Cells, Fault, categories, mask
+from monitor.ingest.cells import Cells, Fault, categories, mask, numbers
 from monitor.ingest.columns import ColumnReader, Encode, convert
 from monitor.ingest.identity import IdentityReader
 from monitor.ingest.json_document import RecordError
@@ -269,9 +268,7 @@ def _convert(feature: Feature, column: pa.Array, encode: Encode) -> Cells:
         return _without_values(column, Fault.WRONG_TYPE)
     if feature.kind == "categorical":
         return _categories(column, encode)
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return convert(feature, column, encode)
+    return convert(feature, _decoded(column), encode)
 
 
 def _categories(column: pa.Array, encode: Encode) -> Cells:
@@ -280,11 +277,16 @@ def _categories(column: pa.Array, encode: Encode) -> Cells:
         return _without_values(column, Fault.WRONG_TYPE)
     cells = categories(column, encode)
     if pa.types.is_floating(value_type(column)):
-        not_finite = mask(pc.invert(pc.is_finite(column)))
-        faults = np.zeros(len(column), np.uint8) if cells.faults is None else cells.faults
-        faults = np.where(not_finite, np.uint8(Fault.NOT_FINITE), faults)
-        return Cells(cells.values, faults if faults.any() else None)
+        numbers_faults = numbers(_decoded(column)).faults
+        if numbers_faults is not None and (bad := numbers_faults == Fault.NOT_FINITE).any():
+            faults = np.zeros(len(column), np.uint8) if cells.faults is None else cells.faults
+            return Cells(cells.values, np.where(bad, np.uint8(Fault.NOT_FINITE), faults))
     return cells
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """A column of numbers without a dictionary."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _without_values(column: pa.Array, fault: Fault) -> Cells:

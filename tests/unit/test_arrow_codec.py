@@ -120,6 +120,10 @@ def test_categories_are_text_plain_or_in_a_dictionary(kind: pa.DataType) -> None
 def test_numbers_and_booleans_are_categories_as_text() -> None:
     assert [v[2] for v in vectors(proto=pa.array([6, 6, 17, None], pa.uint8()))] == [3, 3, 0, 2]
     assert [v[2] for v in vectors(proto=pa.array([6.0, 6.5, 0.0, 6.0]))] == [3, 0, 0, 3]
+    half = pa.array([6.0, 0.5, 6.0, None], pa.float16())
+    assert [v[2] for v in vectors(proto=half)] == [3, 0, 3, 2]
+    encoded = pa.array([6.0, 0.5, 6.0, None]).dictionary_encode()
+    assert [v[2] for v in vectors(proto=encoded)] == [3, 0, 3, 2]
     codec = ArrowCodec(SPEC, [(), (), ("true",), ()])
     table = pa.table({**GOOD, "proto": pa.array([True, False, True, None])})
     assert decode(table, codec).batch.values[:, 2].tolist() == [1, 0, 1, 0]
@@ -171,6 +175,30 @@ def test_times_may_be_timestamps_and_names_may_come_in_a_dictionary() -> None:
     assert origins.times[-2:] == [0.003, 0.004]
     event = CODEC.identify(arrow_stream(table), 3)
     assert (event.source_address, event.event_time_ms) == ("h1", 4)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([["h"], None, ["g"], []]),
+        pa.array([b"h", None, b"g", b""]),
+        pa.array([1, 2, 3, 4], pa.date32()),
+        pa.array([0, 86_400_000, 86_400_000 * 10**9, None], pa.date64()),
+        pa.array([1, 2, 3, 4], pa.duration("s")),
+        pa.array([2**62, None, -(2**62), 0], pa.timestamp("s")),
+        pa.nulls(ROWS),
+        pa.array([0.5, None, 1.0, 2.0], pa.float16()),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_an_identity_of_no_usable_type_is_left_out(column: pa.Array) -> None:
+    record = arrow_stream(pa.table({**GOOD, "ts": column, "id.src": column, "uid": column}))
+    decoded = decode(record)
+    assert decoded.batch.values.tolist() == VECTORS
+    assert decoded.batch.origins is not None
+    list(decoded.batch.origins.times)
+    for row in range(ROWS):
+        assert CODEC.identify(record, row).observed
 
 
 def test_rows_that_are_not_selected_are_counted_and_may_hold_anything() -> None:
