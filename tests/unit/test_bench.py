@@ -13,6 +13,7 @@ from monitor.bench import synthetic
 from monitor.bench.bench import Bench, Extent
 from monitor.bench.encoders import arrow_records
 from monitor.bench.figures import Figure, Goal
+from monitor.bench.memory import growth
 from monitor.bench.parsers import PARSERS, can_parse
 from monitor.bench.plots import draw
 from monitor.bench.report import facts, table, write
@@ -78,6 +79,11 @@ def test_the_file_names_what_was_missed(tmp_path: Path) -> None:
     assert read["missed"] == ["memory"]
     assert read["figures"]["memory"][1]["goal"] == "<= 700"
     assert read["figures"]["score"][0]["value"] is None
+
+
+def test_growth_of_memory_leaves_out_the_first_third() -> None:
+    assert growth([100, 150, 200, 200, 210, 210]) == pytest.approx([5.0])
+    assert growth([200.0]) == ()
 
 
 def test_a_stage_that_fails_leaves_what_it_found_and_the_others(tmp_path: Path) -> None:
