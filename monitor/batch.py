@@ -49,6 +49,21 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Picked(Sequence[Any]):
+    """Some items of a sequence, looked up only when they are asked for."""
+
+    items: Sequence[Any]
+    positions: Indices
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self.positions[index].tolist()
+        return [self.items[n] for n in chosen] if isinstance(index, slice) else self.items[chosen]
+
+
+@dataclass(frozen=True, slots=True)
 class Origins:
     """Who each of n vectors is about and when it was, as the events themselves say.
 
@@ -69,7 +84,7 @@ class Origins:
         codes = np.full(len(self.names) + 1, -1, np.int32)  # the last is that of -1
         codes[named] = np.arange(len(named))
         names = [self.names[entity] for entity in named.tolist()]
-        return Origins(codes[entities], names, [self.times[n] for n in positions.tolist()])
+        return Origins(codes[entities], names, Picked(self.times, positions))
 
 
 @dataclass(frozen=True, slots=True)

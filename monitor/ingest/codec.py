@@ -13,7 +13,15 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from monitor.batch import Decoded, EventIdentity, Indices, Matrix, Origins, VectorBatch
+from monitor.batch import (
+    Decoded,
+    EventIdentity,
+    Indices,
+    Matrix,
+    Origins,
+    Picked,
+    VectorBatch,
+)
 from monitor.errors import SpecError
 from monitor.features import FeatureSpec
 from monitor.ingest import float32_codec
@@ -175,4 +183,4 @@ def _origins(batches: Sequence[VectorBatch], order: Indices) -> Origins | None:
         known = [codes.setdefault(name, len(codes)) for name in origins.names]
         entities.append(np.array([*known, -1], np.int32)[origins.entities])
         times += list(origins.times)
-    return Origins(np.concatenate(entities)[order], list(codes), [times[n] for n in order.tolist()])
+    return Origins(np.concatenate(entities)[order], list(codes), Picked(times, order))

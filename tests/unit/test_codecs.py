@@ -72,7 +72,7 @@ def test_each_vector_has_an_origin_even_where_nothing_is_known_of_it(name: str) 
     assert origins.entities.tolist() == [-1] * 8
     assert list(origins.times) == [None] * 8
     assert len(origins.times) == 8
-    assert origins.at(np.array([3, 5])).times == [None, None]
+    assert list(origins.at(np.array([3, 5])).times) == [None, None]
 
 
 @every_format
