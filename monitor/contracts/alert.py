@@ -10,8 +10,9 @@ address, port or time does not become one.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha1
 from typing import NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import numpy as np
 import orjson
@@ -130,7 +131,16 @@ def finding_uid(detection: Detection, about: str = "") -> str:
     """
     record = f"{clean(detection.topic)}/{detection.partition}/{detection.offset}"
     place = record if detection.within < 0 else f"{record}/{detection.within}"
-    return str(uuid5(_NAMESPACE, f"{detection.bundle_id}/{place}{about}"))
+    return _uuid5(_NAMESPACE, f"{detection.bundle_id}/{place}{about}")
+
+
+def _uuid5(namespace: UUID, name: str) -> str:
+    """`str(uuid5(namespace, name))`, in a third of the time."""
+    digest = bytearray(sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50  # version 5
+    digest[8] = digest[8] & 0x3F | 0x80  # RFC 4122's variant
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def plausible_time(event_time_ms: int | None, record_time_ms: int, now_ms: int) -> int:
@@ -241,7 +251,7 @@ def _metadata(change: Change[Detection], record_id: str | None, now_ms: int) -> 
     return known(
         version=OCSF_VERSION,
         product={"name": PRODUCT, "vendor_name": PRODUCT, "version": __version__},
-        uid=str(uuid5(UUID(incident.uid), told)),
+        uid=_uuid5(UUID(incident.uid), told),
         original_event_uid=record_id,
         logged_time=_valid_time(incident.evidence.record_time_ms),
         processed_time=now_ms,

@@ -4,9 +4,9 @@ What an event says of itself is untrusted: strings are bounded and made printabl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from typing import NamedTuple
 
 from monitor.batch import FeatureDeviation
 from monitor.contracts.ocsf import MAX_LINE
@@ -20,8 +20,7 @@ MOST_DIGITS = 4
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(NamedTuple):
     """A feature's deviation, fit to be shown and written: `ExplainedFeature` of an alert."""
 
     name: str
@@ -32,8 +31,7 @@ class Explained:
     unseen: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
+class Story(NamedTuple):
     """What there is to say of an incident, fit to be shown.
 
     Attributes:
@@ -102,14 +100,14 @@ def duration(ms: int) -> str:
 
 def explained(feature: FeatureDeviation) -> Explained:
     """A deviation as an alert can hold it."""
-    share = min(max(finite(feature.share), 0.0), 1.0)
+    share = feature.share
     return Explained(
-        name=clean(feature.name),
-        observed=plain(feature.observed),
-        expected=plain(feature.expected),
-        share=share,
-        usual=tuple(map(plain, feature.usual)) or None,
-        unseen=feature.unseen or None,
+        clean(feature.name),
+        plain(feature.observed),
+        plain(feature.expected),
+        share if 0 <= share <= 1 else min(max(finite(share), 0.0), 1.0),
+        tuple([plain(value) for value in feature.usual]) or None,
+        feature.unseen or None,
     )
 
 

@@ -12,6 +12,7 @@ from monitor.batch import EventIdentity
 from monitor.features import Identity
 
 MAX_PORT = 65_535
+_LONGEST_PORT = len(str(MAX_PORT))
 MAX_TEXT = 4096
 LONGEST_NAME = 256
 """Characters of an entity's name that tell it from others: as many as an alert shows."""
@@ -34,35 +35,37 @@ class IdentityReader:
     def read(self, observed: tuple[Any, ...], get: Callable[[str], Any]) -> EventIdentity:
         """`get` gives the value at a path of the event, None where there is none."""
         where = self._identity
-
-        def text(path: str | None) -> str | None:
-            return identity_text(get(path)) if path else None
-
-        def port(path: str | None) -> int | None:
-            value = text(path) or ""
-            plausible = value.isdecimal() and len(value) <= len(str(MAX_PORT))
-            return int(value) if plausible and int(value) <= MAX_PORT else None
-
-        entities = {label: text(path) for label, path in where.entities.items()}
+        time = where.event_time
+        entities = {label: identity_text(get(path)) for label, path in where.entities.items()}
         return EventIdentity(
-            observed=observed,
-            record_id=text(where.record_id),
-            event_time_ms=milliseconds(get(where.event_time)) if where.event_time else None,
-            source_address=text(where.source_address),
-            source_port=port(where.source_port),
-            destination_address=text(where.destination_address),
-            destination_port=port(where.destination_port),
-            protocol=text(where.protocol),
-            entities={label: value for label, value in entities.items() if value},
+            observed,
+            _text(get, where.record_id),
+            milliseconds(get(time)) if time else None,
+            _text(get, where.source_address),
+            _port(_text(get, where.source_port)),
+            _text(get, where.destination_address),
+            _port(_text(get, where.destination_port)),
+            _text(get, where.protocol),
+            {label: value for label, value in entities.items() if value},
         )
+
+
+def _text(get: Callable[[str], Any], path: str | None) -> str | None:
+    return identity_text(get(path)) if path else None
+
+
+def _port(text: str | None) -> int | None:
+    plausible = text and len(text) <= _LONGEST_PORT and text.isdecimal() and int(text) <= MAX_PORT
+    return int(text) if text and plausible else None
 
 
 def identity_text(value: Any) -> str | None:
     """A name, address or id as text; None if it is none."""
+    if isinstance(value, str):
+        return value[:MAX_TEXT] or None
     if isinstance(value, int) and abs(value) >= 1 << 64:
         return None
-    usable = isinstance(value, (str, int, float)) and value != ""
-    return str(value)[:MAX_TEXT] if usable else None
+    return str(value) if isinstance(value, (int, float)) else None
 
 
 def entity_name(values: Iterable[Any]) -> str | None:
