@@ -26,6 +26,15 @@ def train(
     hidden: Annotated[
         str, typer.Option(help="Encoder widths, e.g. 64,32,8. Default: from the data.")
     ] = "",
+    members: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Networks side by side, of dense and denoising; default 3. "
+            "Fewer are cheaper to score with and less steady.",
+        ),
+    ] = None,
     contamination: Annotated[
         float,
         typer.Option(help="Share of the rows, up to 0.4, feared to be attacks; left out."),
@@ -40,7 +49,7 @@ def train(
     from monitor.detect.budget import shortage
     from monitor.detect.calibration import poor_fit
     from monitor.detect.fit import FitOptions
-    from monitor.detect.networks import network_class
+    from monitor.detect.networks import dense_class, network_class
     from monitor.features import FeatureSpec
     from monitor.report.training import write_training_report
     from monitor.train import TrainingData
@@ -60,6 +69,8 @@ def train(
                 markup=False,
             )
 
+    if members:
+        dense_class(network)
     options = FitOptions(
         seed=seed,
         false_alarm_rate=check_rate(false_alarm_rate),
@@ -67,6 +78,7 @@ def train(
         device=str(resolve_device(device)),
         network=network_class(network).name,
         contamination=_check_contamination(contamination),
+        members=members,
     )
     with training_progress(console) as progress:
         trained = run_training(

@@ -22,7 +22,7 @@ from monitor.batch import Matrix
 from monitor.detect.calibration import MIN_CALIBRATION_VECTORS, Calibration
 from monitor.detect.detector import SCORING_CHUNK, Detector
 from monitor.detect.model import ReconstructionModel, limited, mean_of_members
-from monitor.detect.networks import Network, network_class
+from monitor.detect.networks import Network, dense_class, network_class
 from monitor.detect.preprocess import Preprocessor
 from monitor.detect.vocabularies import Vocabulary, keep_frequent, recoded
 from monitor.errors import DataError
@@ -46,6 +46,7 @@ class FitOptions:
     Attributes:
         network: its name in `NETWORKS`.
         hidden: encoder widths down to the bottleneck; None derives them from the inputs.
+        members: of a dense network; None takes its default. Scoring costs a multiple of them.
         held_back: share of the vectors that is not trained on.
         contamination: share of the vectors that is feared to be attacks; so many are left out.
     """
@@ -63,6 +64,7 @@ class FitOptions:
     device: str = "cpu"
     network: str = "dense"
     contamination: float = 0.0
+    members: int | None = None
 
 
 @dataclass(slots=True)
@@ -189,7 +191,12 @@ def _build(
     preprocessor = Preprocessor(spec, [len(words) for words in vocabularies])
     preprocessor.fit(training[:MAX_FIT_VECTORS])  # they are in random order
     chunks = _Inputs(preprocessor.to(options.device), torch.from_numpy(training))
-    network = network_class(options.network).design(preprocessor.inputs, chunks, options.hidden)
+    inputs, hidden = preprocessor.inputs, options.hidden
+    network: Network
+    if options.members:
+        network = dense_class(options.network).design(inputs, chunks, hidden, options.members)
+    else:
+        network = network_class(options.network).design(inputs, chunks, hidden)
     return ReconstructionModel(preprocessor, network)
 
 

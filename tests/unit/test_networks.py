@@ -148,6 +148,19 @@ def test_a_network_of_one_hidden_layer_refuses_two_widths(name: str) -> None:
         NETWORKS[name].design(8, [torch.randn(50, 8)], (4, 2))
 
 
+@pytest.mark.parametrize("name", ["dense", "denoising"])
+def test_dense_networks_have_as_many_members_as_are_asked_for(name: str, tmp_path: Path) -> None:
+    alone = replace(HASTY, network=name, hidden=(6, 3), members=1)
+    save(fit_small(alone, 400).detector, TRAINING, tmp_path / "bundle")
+    network = load(tmp_path / "bundle", "cpu")[0].model.network
+    assert (network.hyperparameters()["members"], len(network.passes())) == (1, 1)
+
+
+def test_a_network_without_members_refuses_a_number_of_them() -> None:
+    with pytest.raises(SettingsError, match="network pca has no members; these have: dense, den"):
+        fit_small(replace(HASTY, network="pca", members=2), 400)
+
+
 def test_simple_is_the_textbook_s_784_64_784() -> None:
     network, pixels = SimpleAutoencoder(784, (64,)), torch.rand(2, 784)
     expected = network.decoder(torch.relu(network.encoder[0](pixels)))

@@ -41,4 +41,17 @@ def network_class(name: str) -> type[Network]:
     return NETWORKS[name]
 
 
-__all__ = ["NETWORKS", "Network", "network_class"]
+def dense_class(name: str) -> type[DenseAutoencoder]:
+    """The network of this name, which can have any number of members.
+
+    Raises:
+        SettingsError: there is none, or it is always alone.
+    """
+    network = network_class(name)
+    if not issubclass(network, DenseAutoencoder):
+        able = ", ".join(c.name for c in _FAMILY if issubclass(c, DenseAutoencoder))
+        raise SettingsError(f"--members: network {name} has no members; these have: {able}.")
+    return network
+
+
+__all__ = ["NETWORKS", "Network", "dense_class", "network_class"]

@@ -45,9 +45,13 @@ class DenseAutoencoder(Network):
 
     @classmethod
     def design(
-        cls, inputs: int, chunks: Iterable[Tensor], hidden: Sequence[int] | None = None
+        cls,
+        inputs: int,
+        chunks: Iterable[Tensor],
+        hidden: Sequence[int] | None = None,
+        members: int = MEMBERS,
     ) -> Self:
-        return cls(inputs, hidden or default_hidden(inputs))
+        return cls(inputs, hidden or default_hidden(inputs), members=members)
 
     def encode(self, z: Tensor) -> Tensor:
         latent: Tensor = self.encoder(z.expand(self.members, *z.shape))  # (m, n, d) -> (m, n, k)
