@@ -16,6 +16,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from math import ceil
+from types import FrameType
 from typing import Self
 
 from monitor.config import Settings, TelemetrySettings
@@ -75,12 +76,19 @@ class Place:
 
 
 def end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the supervisor ends, even by kill -9 (on Linux).
+    """End as if by SIGTERM when the supervisor ends, even by kill -9 (on Linux).
 
     It may have ended just before; `tell` finds that out.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.signal(signal.SIGUSR1, _orphaned)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+
+
+def _orphaned(_number: int, _frame: FrameType | None) -> None:
+    """The kernel says so for each thread of the supervisor, but a second SIGTERM would not wait."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def tell(**facts: str) -> None:
