@@ -127,9 +127,11 @@ class ConfluentSource(PollingSource):
     def _fetch(self, timeout_s: float) -> list[Message]:
         """What is there, or the first that comes: `consume` would wait for all that it may take."""
         room = self._backlog.room
-        messages = self._consumer.consume(room, 0)
-        if not messages and (first := self._consumer.poll(timeout_s)):
-            messages = [first, *self._consumer.consume(room - 1, 0)] if room > 1 else [first]
+        messages: list[Message] = self._consumer.consume(room, 0)
+        if not messages:
+            first = self._consumer.poll(timeout_s)
+            if first is not None:  # one without a value is false
+                messages = [first, *self._consumer.consume(room - 1, 0)]
         if self._refusal:
             raise self._refused(self._refusal)
         return messages

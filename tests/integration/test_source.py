@@ -127,6 +127,15 @@ def test_a_micro_batch_does_not_wait_longer_than_its_delay(group: Group) -> None
     assert time.monotonic() - start < 2.0
 
 
+@pytest.mark.parametrize("value", [None, b""])
+def test_a_record_without_a_value_is_handed_out_as_any(group: Group, value: bytes | None) -> None:
+    member = group.join()
+    until(lambda: member.joined)
+    group.broker.produce(group.topic, value, key=b"key", headers=[("trace", b"1")])
+    [[record]] = [batch.records for batch in member.take(1)]
+    assert (record.key, record.value, list(record.headers)) == (b"key", value, [("trace", b"1")])
+
+
 def test_nothing_is_committed_before_it_is_acknowledged(group: Group) -> None:
     group.broker.produce(group.topic, *numbers(300))
     member = group.join(max_vectors=100)
