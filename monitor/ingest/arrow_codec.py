@@ -39,7 +39,7 @@ from monitor.ingest.json_document import RecordError
 from monitor.ingest.limits import Limits, claimed
 
 _FLOAT32_MAX = np.finfo(np.float32).max
-_PLANS_KEPT = 64
+_PLANS_KEPT = 16
 _ONE_THREAD = pa.ipc.IpcReadOptions(use_threads=False)
 
 
