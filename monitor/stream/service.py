@@ -28,7 +28,6 @@ Stop order, and why:
 4. The telemetry port closes last, so that the end can be watched.
 """
 
-import gc
 import os
 import signal
 from collections import deque
@@ -59,6 +58,7 @@ from monitor.stream.clock import now_ms
 from monitor.stream.link import BrokerLink
 from monitor.stream.pipeline import Judged, Pipeline
 from monitor.stream.polling import PollingSource
+from monitor.stream.process import tune_process
 from monitor.stream.publishing import AbandonedError, PublishingSink
 from monitor.stream.reload import Reload
 from monitor.stream.suppress import Suppressions
@@ -78,7 +78,6 @@ CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
 SCORED_AHEAD = 2
 """Micro-batches that are being scored, or wait for the main thread to tell of them."""
-COLLECT_AFTER_OBJECTS = 50_000
 NOTHING = np.empty(0, np.float32)
 MAX_THREADS = 4
 """More gain nothing on networks of this size."""
@@ -172,17 +171,8 @@ def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -
         top_features=settings.alerts.top_features,
         now_ms=now_ms,
         triage=triage,
+        max_bytes=settings.batch.max_bytes,
     )
-
-
-def spare_the_collector() -> None:
-    """Let the garbage collector look seldom, and not at what is loaded and stays.
-
-    By default it begins anew every 700 objects, in the midst of thousands of records that are all
-    in use: that takes a third of what polling a record does.
-    """
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS)
 
 
 class Service:
@@ -206,6 +196,7 @@ class Service:
         self._source, self._sink = source, sink
         self._metrics, self._health, self._link = metrics, health, link
         self._telemetry = telemetry
+        self._pieces: deque[MicroBatch] = deque()
         self._stopping = False
         self._was_ready = False
         self._vectors = 0
@@ -248,23 +239,28 @@ class Service:
         return False
 
     def _serve(self) -> None:
-        spare_the_collector()
+        tune_process()
         self._source.start()
         ahead: deque[Future[Scored]] = deque()
         with self._scorer() as scorer:
             while not self._stopping:
-                batch = self._source.next(0 if ahead else NEXT_SECONDS)
+                piece = self._next_piece(0 if ahead else NEXT_SECONDS)
                 self._reload.if_asked()
-                if batch:
+                if piece:
                     self._pipeline.detector = self._tuning.detector
-                    ahead.append(scorer.submit(self._score, batch))
-                if len(ahead) == SCORED_AHEAD or (ahead and not batch):
+                    ahead.append(scorer.submit(self._score, piece))
+                if len(ahead) == SCORED_AHEAD or (ahead and not piece):
                     self._tell(ahead.popleft().result())
                 elif not ahead:
                     self._idle()
                 self._tell_readiness()
             while ahead:
                 self._tell(ahead.popleft().result())
+
+    def _next_piece(self, timeout_s: float) -> MicroBatch | None:
+        if not self._pieces and (batch := self._source.next(timeout_s)):
+            self._pieces.extend(self._pipeline.pieces(batch))
+        return self._pieces.popleft() if self._pieces else None
 
     @contextmanager
     def _scorer(self) -> Iterator[Executor]:
