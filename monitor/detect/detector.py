@@ -93,12 +93,11 @@ class Detector:
     @torch.inference_mode()
     def attribute(self, values: Matrix) -> tuple[Matrix, Matrix]:
         """Of (n, f) vectors, how far each feature is off, and its expected value; both (n, f)."""
-        parts = list(self._to_device(values))
+        parts = [self.model.attribute(part) for part in self._to_device(values)]
         if not parts:
             return values, values
-        terms = torch.cat([self.model.deviations(part).cpu() for part in parts])
-        expected = torch.cat([self.model.expected(part).cpu() for part in parts])
-        return terms.numpy(), expected.numpy()
+        deviations, expected = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+        return deviations, expected
 
     @torch.inference_mode()
     def embed(self, values: Matrix) -> Matrix:

@@ -42,9 +42,25 @@ class ReconstructionModel(nn.Module):
 
     def squared_errors(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, f + p): squared errors of features, then penalties."""
-        z = self.preprocessor(values)  # (n, f) -> (n, d)
+        return self._squared_errors(*self._reconstruct(values))
+
+    def attribute(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Of (n, f) float32 vectors, for explanations: how far each feature is off, and what it was
+        expected to be, in natural units; both (n, f)."""
+        z, inputs, reconstruction = self._reconstruct(values)
+        squared = self._squared_errors(z, inputs, reconstruction)
+        telling = squared / (squared + EXPLANATION_FLOOR)
+        deviations: Tensor = self.surprise(squared) * telling
+        expected = self.preprocessor.natural(mean_of_members(reconstruction))
+        return deviations[:, : self.preprocessor.features], expected
+
+    def _reconstruct(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, f) vectors to (n, d) transformed ones, as the network sees them, reconstructed."""
+        z = self.preprocessor(values)
         inputs = limited(z)
-        reconstruction = self.network(inputs)
+        return z, inputs, self.network(inputs)
+
+    def _squared_errors(self, z: Tensor, inputs: Tensor, reconstruction: Tensor) -> Tensor:
         squared = self.by_feature(mean_of_members((reconstruction - z).square()))
         if not self.network.penalties:
             return squared
@@ -53,19 +69,6 @@ class ReconstructionModel(nn.Module):
     def by_feature(self, squared: Tensor) -> Tensor:
         """([m,] n, d) squared errors of inputs to ([m,] n, f) of features."""
         return squared if self._input_a_feature else squared @ self.membership
-
-    def deviations(self, values: Tensor) -> Tensor:
-        """(n, f) float32 vectors to (n, f): how far each feature is off, for explanations."""
-        squared = self.squared_errors(values)
-        telling = squared / (squared + EXPLANATION_FLOOR)
-        deviations: Tensor = self.surprise(squared) * telling
-        return deviations[:, : self.preprocessor.features]
-
-    def expected(self, values: Tensor) -> Tensor:
-        """(n, f) float32 vectors to (n, f) reconstructed ones, in natural units."""
-        return self.preprocessor.natural(
-            mean_of_members(self.network(limited(self.preprocessor(values))))
-        )
 
     def embed(self, values: Tensor) -> Tensor:
         """(n, f) float32 vectors to (n, k) latent ones."""
