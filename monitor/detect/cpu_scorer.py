@@ -24,7 +24,7 @@ from monitor.detect.preprocess import SCALED_LIMIT, Preprocessor
 from monitor.detect.scorer import Fallbacks
 from monitor.detect.surprise import KNOTS, Surprise
 
-CHUNK_NUMBERS = 100_000
+CHUNK_NUMBERS = 120_000
 """In each matrix of a pass, so that those of a step fit into a core's cache."""
 FEWEST, MOST = 256, 4096
 """Vectors in a pass: for fewer its calls cost more than its work, and more gain nothing."""
