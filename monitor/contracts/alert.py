@@ -173,18 +173,27 @@ class Alert(NamedTuple):
     activity_name: str
 
 
-def render_alert(change: Change[Detection], now_ms: int) -> Alert:
-    """What became of an incident, as an alert; never fails for what an event says of itself."""
-    content = _content(change, now_ms)
+def render_alert(
+    change: Change[Detection],
+    now_ms: int,
+    features: Sequence[FeatureDeviation] | None = None,
+) -> Alert:
+    """What became of an incident, as an alert; never fails for what an event says of itself.
+
+    Args:
+        features: what explains the detection, where that is not in it.
+    """
+    told = change.incident.evidence.features if features is None else features
+    content = _content(change, [explained(feature) for feature in told], now_ms)
     key, value = alert_key(change), orjson.dumps(content)
     return Alert(key, value, content["severity"], content["activity_name"])
 
 
-def _content(change: Change[Detection], now_ms: int) -> Json:
+def _content(change: Change[Detection], features: Sequence[Explained], now_ms: int) -> Json:
     """An alert as JSON holds it, in the order of `DetectionFinding`."""
     incident, activity = change.incident, change.activity
     detection, event = incident.evidence, incident.evidence.event
-    flow, story = Flow.of(event), _story(incident)
+    flow, story = Flow.of(event), _story(incident, features)
     record_id = clean(event.record_id) if event.record_id else None
     severity = severity_of(
         story.tail_probability,
@@ -232,7 +241,7 @@ def _valid_time(time_ms: int | None) -> int | None:
     return time_ms if time_ms is not None and 0 <= time_ms <= LATEST_TIME_MS else None
 
 
-def _story(incident: Incident[Detection]) -> Story:
+def _story(incident: Incident[Detection], features: Sequence[Explained]) -> Story:
     detection, spike = incident.evidence, incident.spike
     return Story(
         incident.vectors,
@@ -241,7 +250,7 @@ def _story(incident: Incident[Detection]) -> Story:
         finite(detection.reconstruction_error),
         finite(detection.threshold),
         _share(finite(detection.tail_probability, if_nan=1.0)),
-        [explained(feature) for feature in detection.features],
+        features,
     )
 
 

@@ -11,13 +11,13 @@ judged is judged in order.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 
 import numpy as np
 
-from monitor.batch import Decoded, MicroBatch, Partition, Record, Reject
+from monitor.batch import Decoded, FeatureDeviation, MicroBatch, Partition, Record, Reject
 from monitor.contracts.alert import Alert, Detection, render_alert
 from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES, render_dead_letter
 from monitor.detect.detector import Detector
@@ -139,22 +139,26 @@ class Pipeline:
         self, changes: Sequence[Change[Detection]], now_ms: int
     ) -> tuple[list[Output], list[Alert]]:
         """Explain and render what became of incidents."""
-        alerts = [render_alert(change, now_ms) for change in self._explained(changes)]
+        explained = self._explain(changes)
+        alerts = [
+            render_alert(change, now_ms, features)
+            for change, features in zip(changes, explained, strict=True)
+        ]
         outputs = [Output(self._alert_topic, alert.key, alert.value) for alert in alerts]
         return outputs, alerts
 
-    def _explained(self, changes: Sequence[Change[Detection]]) -> Iterator[Change[Detection]]:
+    def _explain(
+        self, changes: Sequence[Change[Detection]]
+    ) -> Sequence[Sequence[FeatureDeviation]]:
+        """The features that explain the worst vector of each incident."""
         if not changes:
-            return
+            return []
         found = [change.incident.evidence for change in changes]
         vectors = np.stack(
             [detection.vector for detection in found if detection.vector is not None]
         )
         observed = [detection.event.observed for detection in found]
-        explained = explain(self.detector, vectors, observed, self._top_features)
-        for change, detection, features in zip(changes, found, explained, strict=True):
-            evidence = replace(detection, features=features)
-            yield replace(change, incident=replace(change.incident, evidence=evidence))
+        return explain(self.detector, vectors, observed, self._top_features)
 
     def _dead_letter(
         self, record: Record, reject: Reject, now_ms: int, max_bytes: int = MAX_DEAD_LETTER_BYTES
