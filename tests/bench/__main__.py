@@ -17,10 +17,10 @@ from rich.console import Console
 
 from monitor.bench.bench import Extent
 from monitor.bench.run import STAGES, run, stages
-from tests.bench import detection, explanation, floods
+from tests.bench import clients, detection, explanation, floods
 from tests.support.kafka_server import KafkaMissingError, KafkaServer, version
 
-OURS = ("floods", "detection", "explanation")
+OURS = ("clients", "floods", "detection", "explanation")
 RESULTS = Path("bench-results")
 WIDTH = 160
 
@@ -30,6 +30,7 @@ def main() -> None:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     every = {
         **stages(STAGES),
+        "clients": clients.run,
         "floods": floods.run,
         "detection": partial(detection.run, data=asked.data),
         "explanation": partial(explanation.run, data=asked.data),
