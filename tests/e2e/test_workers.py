@@ -36,8 +36,10 @@ def started(daemon: Daemon) -> list[int]:
 
 
 def runs(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:  # it has ended, perhaps just now
+        return False
 
 
 class Growing:
@@ -71,7 +73,6 @@ def test_two_workers_are_one_daemon_and_one_that_is_killed_comes_back_and_nothin
         scored = Growing(daemon)
         kafka_broker.produce(topic, *traffic(range(2000)))
         until(lambda: scored.reaches(2000))
-        assert scored.reaches(2000)
         until(lambda: sum(kafka_broker.committed(group, topic).values()) == 2000)
         assert daemon.vectors() == 2000
         assert daemon.metric("anomaly_monitor_reconstruction_error_count") == 2000
