@@ -45,7 +45,7 @@ _ONE_THREAD = pa.ipc.IpcReadOptions(use_threads=False)
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The selected rows of one record batch.
+    """The n selected rows of one record batch.
 
     Attributes:
         within: (n,) positions in the record.
@@ -53,7 +53,6 @@ class _Part:
     """
 
     record: int
-    matrix: Matrix
     within: NDArray[np.int32]
     plan: Plan
     columns: pa.RecordBatch
@@ -93,17 +92,28 @@ class ArrowCodec:
         """Decode records; one with a row that is no vector is one reject.
 
         Which rows `select` passes over is decided first, so that nothing else is asked of them.
+        Room is made at once for all vectors that the records claim to hold: how many records may
+        be decoded together `monitor.ingest.pieces` says.
         """
+        claims = [self._claims(row, value) for row, value in enumerate(values)]
+        claimed_rows = sum(claim.vectors for claim in claims if isinstance(claim, Claims))
+        block = np.empty((claimed_rows, len(self.spec)), np.float32)
         parts: list[_Part] = []
-        rejects, not_selected = [], 0
-        for row, value in enumerate(values):
-            read = self._record(row, value)
+        rejects, used, not_selected = [], 0, 0
+        for row, claim in enumerate(claims):
+            read = (
+                claim
+                if isinstance(claim, Reject)
+                else self._record(row, values[row] or b"", claim, block[used:])
+            )
             if isinstance(read, Reject):
                 rejects.append(read)
                 continue
-            parts += read[0]
-            not_selected += read[1]
-        return Decoded(self._batch(parts), rejects, not_selected)
+            taken = sum(len(part.within) for part in read)
+            parts += read
+            used += taken
+            not_selected += claim.vectors - taken
+        return Decoded(self._batch(block[:used], parts), rejects, not_selected)
 
     def identify(self, value: bytes, within: int = -1) -> EventIdentity:
         """Read one row of a record that decoded: who and when it was, and its values."""
@@ -133,20 +143,29 @@ class ArrowCodec:
             self._last = value, list(reader), Fields(reader.schema, self.spec.unwrap)
         return self._last[1:]
 
-    def _record(self, row: int, value: bytes | None) -> tuple[list[_Part], int] | Reject:
-        """The parts of a record, and how many of its rows are not selected."""
+    def _claims(self, row: int, value: bytes | None) -> Claims | Reject:
+        """What a record says of itself, if it may be loaded."""
         claims = Claims()
         try:
             value = self._limits.check_value(value)
             with refusing():
                 claims.read(value)
-                self._limits.check_claims(claims.vectors, len(self.spec), claims.decoded_bytes)
-                parts = list(self._parts(row, value, claims))
+            self._limits.check_claims(claims.vectors, len(self.spec), claims.decoded_bytes)
         except RecordError as error:
             return Reject(row, error.reason, error.error, claimed(claims.vectors))
-        return parts, claims.vectors - sum(len(part.matrix) for part in parts)
+        return claims
 
-    def _parts(self, record: int, value: bytes, claims: Claims) -> Iterator[_Part]:
+    def _record(
+        self, row: int, value: bytes, claims: Claims, block: Matrix
+    ) -> Sequence[_Part] | Reject:
+        """The parts of a record, whose vectors then are the first ones of the block."""
+        try:
+            with refusing():
+                return list(self._parts(row, value, claims, block))
+        except RecordError as error:
+            return Reject(row, error.reason, error.error, claimed(claims.vectors))
+
+    def _parts(self, record: int, value: bytes, claims: Claims, block: Matrix) -> Iterator[_Part]:
         reader = pa.ipc.open_stream(stream_of(value), options=_ONE_THREAD)
         plan, start = self._plan(claims.schema, reader), 0
         all_columns = tuple(range(len(reader.schema)))
@@ -158,10 +177,10 @@ class ArrowCodec:
             if plan.selected:
                 kept = self._is_selected(plan, columns)
                 columns, within = columns.filter(pa.array(kept)), within[kept]
-            matrix = self._plain_matrix(plan, columns)
-            if matrix is None:
-                matrix = self._matrix(plan, columns, within, claims.vectors)
-            yield _Part(record, matrix, within, plan, columns)
+            matrix, block = block[: len(columns)], block[len(columns) :]
+            if not (plan.plain and self._read_plain(columns, matrix)):
+                matrix[:] = self._matrix(plan, columns, within, claims.vectors)
+            yield _Part(record, within, plan, columns)
 
     def _plan(self, schema: bytes, reader: pa.RecordBatchReader) -> Plan:
         """How to read batches of a schema; producers use few, again and again."""
@@ -179,28 +198,21 @@ class ArrowCodec:
             kept &= _categories(column_at(columns, location), _encoder([wanted])).values == 1
         return kept
 
-    def _plain_matrix(self, plan: Plan, columns: pa.RecordBatch) -> Matrix | None:
-        """(n, f) of the rows of a batch; None where some value needs a second look."""
-        if not plan.plain:
-            return None
-        matrix = self._plain_numbers(columns)
+    def _read_plain(self, columns: pa.RecordBatch, matrix: Matrix) -> bool:
+        """Write plain columns into an (n, f) matrix; False where some value needs a second look."""
+        if self._numeric:  # they where they belong, null as NaN, and one of them at other places
+            whole = not self._others and columns.num_columns == len(self.spec)
+            numbers = columns if whole else columns.select(self._stand_ins)
+            with np.errstate(over="ignore"):
+                matrix[:] = numbers.to_tensor(null_to_nan=True, row_major=True).to_numpy()
         for i in self._others:
             cells = self._reader.cells(i, columns.column(i), len(matrix))
             if cells.faults is not None:
-                return None
+                return False
             matrix[:, i] = cells.values
         if not _is_sound(matrix):
             self._fill_nulls(matrix, columns)
-        return matrix if _is_sound(matrix) else None
-
-    def _plain_numbers(self, columns: pa.RecordBatch) -> Matrix:
-        """(n, f) with numeric features where they belong, null as NaN, and any number elsewhere."""
-        if not self._numeric:
-            return np.zeros((len(columns), len(self.spec)), np.float32)
-        tensor = columns.select(self._stand_ins).to_tensor(null_to_nan=True, row_major=True)
-        with np.errstate(over="ignore"):
-            matrix: Matrix = tensor.to_numpy().astype(np.float32, copy=False)
-        return matrix
+        return _is_sound(matrix)
 
     def _fill_nulls(self, matrix: Matrix, columns: pa.RecordBatch) -> None:
         """Put defaults where numbers are null."""
@@ -223,28 +235,21 @@ class ArrowCodec:
             raise RecordError(reason, f"row {within[row] + 1} of {rows}: {error}")
         return values
 
-    def _batch(self, parts: Sequence[_Part]) -> VectorBatch:
-        if len(parts) == 1:
-            values, within = parts[0].matrix, parts[0].within
-        else:
-            values = np.concatenate(
-                [np.empty((0, len(self.spec)), np.float32)] + [p.matrix for p in parts]
-            )
-            within = np.concatenate([np.empty(0, np.int32)] + [p.within for p in parts])
+    def _batch(self, values: Matrix, parts: Sequence[_Part]) -> VectorBatch:
+        within = np.concatenate([np.empty(0, np.int32), *(part.within for part in parts)])
         records = np.array([part.record for part in parts], np.int64)
-        rows = np.repeat(records, [len(part.matrix) for part in parts])
-        return VectorBatch(
-            values, rows, self._origins(parts) if self._read_origins else None, within
-        )
+        rows = np.repeat(records, [len(part.within) for part in parts])
+        origins = self._origins(parts) if self._read_origins else None
+        return VectorBatch(values, rows, origins, within)
 
     def _origins(self, parts: Sequence[_Part]) -> Origins:
         entities = EntityNames()
         codes = [np.empty(0, np.int32)]
         for part in parts:
             named = [column_at(part.columns, at) for at in part.plan.entities]
-            codes.append(entities.encode(named, len(part.matrix)))
+            codes.append(entities.encode(named, len(part.within)))
         times = [
-            len(part.matrix) if part.plan.time is None else column_at(part.columns, part.plan.time)
+            len(part.within) if part.plan.time is None else column_at(part.columns, part.plan.time)
             for part in parts
         ]
         return Origins(np.concatenate(codes), entities.names, Times(times))
