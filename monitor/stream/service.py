@@ -47,6 +47,7 @@ from monitor.batch import MicroBatch
 from monitor.bundle import bundle_facts
 from monitor.config import Settings
 from monitor.contracts.manifest import Manifest
+from monitor.detect.cpu_scorer import scoring_threads
 from monitor.detect.detector import Detector
 from monitor.errors import BundleError
 from monitor.features import FeatureSpec
@@ -79,8 +80,6 @@ CLOSE_SECONDS = 0.5
 SCORED_AHEAD = 2
 """Micro-batches that are being scored, or wait for the main thread to tell of them."""
 NOTHING = np.empty(0, np.float32)
-MAX_THREADS = 4
-"""More gain nothing on networks of this size."""
 
 log = structlog.get_logger()
 
@@ -132,8 +131,8 @@ def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
         BundleError, DeviceError, SpecError: one sentence each.
     """
     cores = len(os.sched_getaffinity(0)) // settings.workers
-    torch.set_num_threads(max(1, min(MAX_THREADS, cores // 2)))
-    detector, manifest = bundle.load(settings.bundle, settings.device)
+    torch.set_num_threads(1)  # the scorer has threads of its own
+    detector, manifest = bundle.load(settings.bundle, settings.device, scoring_threads(cores))
     if settings.spec and FeatureSpec.load(settings.spec).digest != manifest.spec_sha256:
         raise BundleError(
             f"bundle {settings.bundle}: was trained for the spec {manifest.spec.name!r}, which is "
@@ -142,6 +141,8 @@ def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
     if settings.false_alarm_rate is not None:
         detector = detector.with_budget(settings.false_alarm_rate)
     detector.score(np.zeros((1, len(detector.spec)), np.float32))  # the first pass is a slow one
+    if reason := detector.scorer.fallbacks.reason:
+        log.warning("the GPU's passes are not replayed as graphs", reason=reason)
     return detector, manifest
 
 
@@ -275,7 +276,11 @@ class Service:
         with self._stage("decode"):
             decoded = self._pipeline.decode(batch)
         with self._stage("score"):
-            return self._pipeline.score(batch, decoded)
+            scored = self._pipeline.score(batch, decoded)
+        halved, on_cpu = scored.detector.scorer.fallbacks.take()
+        self._metrics.device_full.inc(halved)
+        self._metrics.scored_on_cpu.inc(on_cpu)
+        return scored
 
     def _tell(self, scored: Scored) -> None:
         with self._stage("triage"):
