@@ -21,6 +21,7 @@ from monitor.bench.figures import Figure, Goal
 from monitor.bench.processes import apart
 from monitor.bundle import load
 from monitor.config import IncidentSettings, SpikeSettings
+from monitor.contracts.alert import Alert
 from monitor.contracts.ocsf import DetectionFinding
 from monitor.demo.run import LABEL_COLUMN, TEST
 from monitor.detect.spikes import SpikeOptions, Spikes
@@ -60,7 +61,7 @@ def run(bench: Bench) -> Iterator[Figure]:
 
     def through(
         name: str, records: list[bytes], vectors: int, host: Callable[[int], str]
-    ) -> tuple[Figure, list[DetectionFinding]]:
+    ) -> tuple[Figure, list[Alert]]:
         bench.say(f"{vectors:,} vectors of {name}")
         triage = build_triage(
             IncidentSettings(), SpikeSettings(), Suppressions([], NOW_MS), ["vectors"]
@@ -85,9 +86,12 @@ def run(bench: Bench) -> Iterator[Figure]:
     )[0]
     figure, alerts = through("a flood from 10 hosts", worst, FLOOD, lambda n: f"10.0.0.{n % 10}")
     yield figure
-    told = Counter((alert.activity_name, alert.finding_info.uid) for alert in alerts)
+    findings = [DetectionFinding.from_bytes(alert.value) for alert in alerts]
+    told = Counter((finding.activity_name, finding.finding_info.uid) for finding in findings)
     creates = sum(activity == "Create" for activity, _ in told)
-    updates = max(count for (activity, _), count in told.items() if activity == "Update")
+    updates = max(
+        (count for (activity, _), count in told.items() if activity == "Update"), default=0
+    )
     yield Figure("a flood from 10 hosts: Create", "alerts", creates, Goal("<", 11))
     yield Figure(
         "a flood from 10 hosts: Update of one incident",
