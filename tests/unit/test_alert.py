@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from typing import Any
+from uuid import RFC_4122, UUID, uuid5
 
 import pytest
 from pydantic import ValidationError
@@ -113,6 +114,13 @@ def test_the_same_record_and_bundle_give_the_same_uid() -> None:
     first, second = alert_of(DETECTION, NOW_MS), alert_of(again, NOW_MS + 60_000)
     assert first.finding_info.uid == second.finding_info.uid
     assert first.metadata.uid == second.metadata.uid
+
+
+def test_uids_are_name_based_ones() -> None:
+    alert = alert_of(DETECTION, NOW_MS)
+    for uid in (alert.finding_info.uid, alert.metadata.uid):
+        assert (str(UUID(uid)), UUID(uid).version, UUID(uid).variant) == (uid, 5, RFC_4122)
+    assert alert.metadata.uid == str(uuid5(UUID(alert.finding_info.uid), "create"))
 
 
 @pytest.mark.parametrize(

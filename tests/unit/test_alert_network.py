@@ -3,14 +3,15 @@
 import base64
 import hashlib
 import struct
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
+from communityid import PORT_PROTOS, CommunityID, FlowTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.batch import EventIdentity
-from monitor.contracts.network import Flow
+from monitor.contracts.network import Flow, community_id
 
 PORTS = st.integers(0, 65_535)
 PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
@@ -87,6 +88,21 @@ def test_community_ids_are_those_of_an_independent_calculation(
     digest = base64.b64encode(hashlib.sha1(hashed).digest()).decode()
     mixed = len(ends[0][0]) != len(ends[1][0])
     assert there.community_id == back.community_id == (None if mixed else f"1:{digest}")
+
+
+@given(
+    st.ip_addresses(v=4),
+    st.ip_addresses(v=4),
+    PORTS | st.integers(0, 20),
+    PORTS | st.integers(0, 20),
+    st.integers(0, 255) | st.sampled_from([1, 58]),
+)
+def test_community_ids_are_those_of_the_reference_library(
+    source: IPv4Address, destination: IPv4Address, first: int, second: int, protocol: int
+) -> None:
+    ports = (first, second) if protocol in PORT_PROTOS else ()
+    expected = CommunityID().calc(FlowTuple(protocol, source, destination, *ports))
+    assert community_id(source, first, destination, second, protocol) == expected
 
 
 @pytest.mark.parametrize(
