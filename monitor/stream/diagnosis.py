@@ -15,6 +15,7 @@ from monitor.config_sources import load_settings
 from monitor.errors import MonitorError, PortError
 from monitor.stream.checks import check_group, check_topic, cluster, output_exists
 from monitor.stream.client import BrokerAwayError
+from monitor.stream.transport import confluent_extra
 from monitor.telemetry.health import Health
 from monitor.telemetry.http import TelemetryServer
 from monitor.telemetry.metrics import Metrics
@@ -47,6 +48,8 @@ def diagnose(file: Path | None) -> Iterator[Finding]:
         yield Finding("settings", False, str(error))
         return
     yield Finding("settings", True, str(file or "from the environment"))
+    if settings.kafka.client == "confluent-kafka":
+        yield _tried("client", _confluent)
     yield _tried("device", lambda: _device(settings))
     yield _tried("bundle", lambda: _bundle(settings))
     yield _tried("port", lambda: _port(settings.telemetry))
@@ -58,6 +61,12 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
         return Finding(subject, True, look())
     except MonitorError as error:
         return Finding(subject, False, str(error))
+
+
+def _confluent() -> str:
+    with confluent_extra():
+        from confluent_kafka import libversion
+    return f"confluent-kafka with librdkafka {libversion()[0]}"
 
 
 def _device(settings: Settings) -> str:

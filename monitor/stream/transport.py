@@ -26,7 +26,7 @@ def build_source(
         SettingsError: the client is not installed.
     """
     if kafka.client == "confluent-kafka":
-        with _extra():
+        with confluent_extra():
             from monitor.stream.confluent_source import ConfluentSource
         return ConfluentSource(kafka, batch, metrics, health, link)
     from monitor.stream.source import KafkaSource
@@ -46,7 +46,7 @@ def build_sink(
         SettingsError: the client is not installed.
     """
     if kafka.client == "confluent-kafka":
-        with _extra():
+        with confluent_extra():
             from monitor.stream.confluent_sink import ConfluentSink
         return ConfluentSink(kafka, acknowledge, verify, health)
     from monitor.stream.sink import KafkaSink
@@ -55,7 +55,8 @@ def build_sink(
 
 
 @contextmanager
-def _extra() -> Iterator[None]:
+def confluent_extra() -> Iterator[None]:
+    """Around an import of what the extra brings; raises SettingsError where it is missing."""
     try:
         yield
     except ImportError as error:

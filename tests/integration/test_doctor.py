@@ -57,6 +57,13 @@ def test_settings_that_cannot_be_read_end_the_examination(tmp_path: Path) -> Non
     assert "broker" not in lines
 
 
+def test_another_client_is_looked_for(tmp_path: Path) -> None:
+    nowhere = Broker("none", "127.0.0.1:1")
+    settings = settings_file(tmp_path, nowhere, "vectors", kafka='client = "confluent-kafka"')
+    _, lines = examine(settings)
+    assert lines["client"].startswith("ok confluent-kafka with librdkafka")
+
+
 def test_a_broker_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     nowhere = Broker("none", "127.0.0.1:1")
     code, lines = examine(settings_file(tmp_path, nowhere, "vectors"))
