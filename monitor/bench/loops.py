@@ -21,6 +21,8 @@ LINGER_MS = 5
 ACKNOWLEDGE_SECONDS = 60.0
 PATIENCE_SECONDS = 180.0
 MESSAGES_A_POLL = 4_096
+GATHER_SECONDS = 0.02
+"""librdkafka waits so long for a poll to be full, also where nothing more comes."""
 FILL = {"batch_size": 1 << 18, "linger_ms": 50, "max_request_size": 1 << 20}
 
 
@@ -138,6 +140,7 @@ def _pace(
 ) -> Pace:
     """Handle at least so many records from the topic's beginning, a poll at a time."""
     polls, handled = _polls(options, topic), 0
+    next(polls)  # connects
     started, cpu_before = monotonic(), process_time()
     while handled < count:
         values = next(polls)
@@ -152,7 +155,7 @@ def _pace(
 
 
 def _polls(options: dict[str, Any], topic: str) -> Generator[Sequence[bytes], None, None]:
-    """What each poll brings, from the topic's beginning, by the client that the options are of."""
+    """Nothing, once it is connected; then what each poll brings, from the topic's beginning."""
     if "bootstrap.servers" in options:
         yield from _librdkafka_polls(options, topic)
         return
@@ -161,6 +164,7 @@ def _polls(options: dict[str, Any], topic: str) -> Generator[Sequence[bytes], No
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
     try:
+        yield []
         while True:
             polled = consumer.poll(timeout_ms=1000)
             yield [record.value for records in polled.values() for record in records]
@@ -177,8 +181,9 @@ def _librdkafka_polls(
     numbers = consumer.list_topics(topic).topics[topic].partitions
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers])
     try:
+        yield []
         while True:
-            messages = consumer.consume(MESSAGES_A_POLL, timeout=1.0)
+            messages = consumer.consume(MESSAGES_A_POLL, GATHER_SECONDS)
             values = (message.value() for message in messages if not message.error())
             yield [value for value in values if value is not None]
     finally:

@@ -22,17 +22,18 @@ def run(bench: Bench) -> Iterator[Figure]:
     workload, topic = bench.workloads[0], bench.topic()
     seconds = FULL_SECONDS if bench.extent.full else SECONDS
     bench.say(f"watching the memory for {seconds:.0f} s, while a producer sends what it can")
-    most = bench.extent.vectors or MOST_RECORDS
     with bench.daemon(workload.bundle, topic) as daemon:
         ready = daemon.memory_mb("VmRSS")
-        feeding = apart(flood, bench.bootstrap_servers, topic, workload.records, most, seconds)
+        feeding = apart(
+            flood, bench.bootstrap_servers, topic, workload.records, MOST_RECORDS, seconds
+        )
         own_mb: list[float] = []
         started = monotonic()
         while monotonic() - started < seconds and not feeding.done():
             sleep(LOOK_SECONDS)
             own_mb.append(daemon.memory_mb("RssAnon"))
             daemon.check()
-        done = daemon.counts().vectors
+        seconds, done = monotonic() - started, daemon.counts().vectors
         peak, libraries = daemon.memory_mb("VmHWM"), daemon.memory_mb("RssFile")
         feeding.result()
     build = "torch with CUDA" if torch.version.cuda else "a CPU build of torch"
