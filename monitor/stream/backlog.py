@@ -6,10 +6,13 @@ rebalance takes out what is no longer ours.
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import attrgetter
 from threading import Condition
 
 from monitor.batch import MicroBatch, Partition, Record
 from monitor.stream.ledger import Ledger
+
+_VALUE = attrgetter("value")
 
 
 class Backlog:
@@ -23,17 +26,23 @@ class Backlog:
         self._ledger, self._capacity = ledger, capacity
         self._max_records, self._max_bytes = max_records, max_bytes
         self._queue: deque[MicroBatch] = deque()
-        self._records: list[Record] = []
-        self._bytes = self._waiting = 0
-        self._next_offsets: dict[Partition, int] = {}
+        self._waiting = 0
+        self._begin()
         self._changed = Condition()
         self._closed = False
+
+    def _begin(self) -> None:
+        self._records: list[Record] = []
+        self._first_offsets: dict[Partition, int] = {}
+        self._next_offsets: dict[Partition, int] = {}
+        self._bytes = 0
 
     def add(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         """Add records to the growing micro-batch."""
         for partition, records in polled.items():
             self._records += records
-            self._bytes += sum(len(record.value or b"") for record in records)
+            self._bytes += sum(map(len, filter(None, map(_VALUE, records))))
+            self._first_offsets.setdefault(Partition(*partition), records[0].offset)
             self._next_offsets[Partition(*partition)] = records[-1].offset + 1
 
     @property
@@ -51,8 +60,8 @@ class Backlog:
         with self._changed:
             if self._records:
                 batch = MicroBatch(self._records, self._next_offsets)
-                self._records, self._next_offsets, self._bytes = [], {}, 0
-                self._ledger.hand_out(batch.records, batch.next_offsets)
+                self._ledger.hand_out(self._first_offsets, batch.next_offsets)
+                self._begin()
                 self._queue.append(batch)
                 self._changed.notify_all()
 
@@ -90,6 +99,7 @@ class Backlog:
                     self._queue.append(MicroBatch(kept, _without(batch.next_offsets, partitions)))
             self._ledger.take_back(dropped)
             self._records = keep(self._records)
+            self._first_offsets = _without(self._first_offsets, partitions)
             self._next_offsets = _without(self._next_offsets, partitions)
             self._changed.notify_all()
         return {_of(record): record.offset for record in reversed(dropped)}

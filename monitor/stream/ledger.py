@@ -48,16 +48,13 @@ class Ledger:
             for partition in partitions:
                 self._partitions.pop(partition, None)
 
-    def hand_out(self, records: Iterable[Record], next_offsets: Offsets) -> None:
-        """These records go to whoever deals with them."""
-        first: dict[Partition, int] = {}
-        for record in records:
-            first.setdefault(Partition(record.topic, record.partition), record.offset)
+    def hand_out(self, first_offsets: Offsets, next_offsets: Offsets) -> None:
+        """The records from the first of these offsets on go to whoever deals with them."""
         with self._lock:
             for partition, offset in next_offsets.items():
                 if progress := self._partitions.get(partition):
                     if progress.first < 0:
-                        progress.first = first[partition]
+                        progress.first = first_offsets[partition]
                     progress.handed_out = offset
 
     def take_back(self, records: Iterable[Record]) -> None:

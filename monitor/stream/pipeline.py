@@ -30,6 +30,7 @@ from monitor.stream.contracts import Output
 from monitor.stream.triage import Scored, Triage
 
 DEFAULT_MAX_BYTES = 8 * 1024 * 1024
+_VALUE = attrgetter("value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,11 @@ class Pipeline:
 
     def pieces(self, batch: MicroBatch) -> Iterator[MicroBatch]:
         """The micro-batch, parted where its vectors would take too much memory at once."""
-        values = [record.value for record in batch.records]
+        values = list(map(_VALUE, batch.records))
         for start, end in pieces(values, len(self._codec.spec), self._max_bytes):
+            if end - start == len(values):
+                yield batch
+                return
             records = batch.records[start:end]
             last = {Partition(record.topic, record.partition): record.offset for record in records}
             yield MicroBatch(records, {where: offset + 1 for where, offset in last.items()})
@@ -91,7 +95,7 @@ class Pipeline:
             StreamError: by a defect, it failed on these records.
         """
         with _named("decoding", batch):
-            return self._codec.decode(list(map(attrgetter("value"), batch.records)))
+            return self._codec.decode(list(map(_VALUE, batch.records)))
 
     def score(self, batch: MicroBatch, decoded: Decoded) -> Scored:
         """What the detector of the moment makes of the vectors.

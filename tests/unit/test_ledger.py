@@ -30,7 +30,7 @@ def records(
 def test_what_is_acknowledged_may_be_committed_once() -> None:
     ledger = Ledger()
     ledger.assign([A])
-    ledger.hand_out(records(A, 10, 19), {A: 20})
+    ledger.hand_out({A: 10}, {A: 20})
     assert ledger.in_flight([A])
     assert ledger.to_commit() == {}
     ledger.acknowledge({A: 20})
@@ -43,13 +43,13 @@ def test_what_is_acknowledged_may_be_committed_once() -> None:
 def test_a_late_acknowledgement_never_moves_an_offset_back() -> None:
     ledger = Ledger()
     ledger.assign([A])
-    ledger.hand_out(records(A, 0, 9), {A: 10})
+    ledger.hand_out({A: 0}, {A: 10})
     ledger.revoke([A])
     ledger.acknowledge({A: 10})
     assert ledger.to_commit() == {}
     # Another member has gone on to 50 meanwhile, and the partition comes back.
     ledger.assign([A])
-    ledger.hand_out(records(A, 50, 59), {A: 60})
+    ledger.hand_out({A: 50}, {A: 60})
     ledger.acknowledge({A: 10})
     assert ledger.to_commit() == {}
     ledger.acknowledge({A: 60})
@@ -61,7 +61,7 @@ def test_an_acknowledgement_beyond_what_was_handed_out_is_ignored() -> None:
     ledger = Ledger()
     ledger.assign([A])
     ledger.acknowledge({A: 5})
-    ledger.hand_out(records(A, 0, 9), {A: 10})
+    ledger.hand_out({A: 0}, {A: 10})
     ledger.acknowledge({A: 11})
     assert ledger.to_commit() == {}
 
@@ -69,9 +69,9 @@ def test_an_acknowledgement_beyond_what_was_handed_out_is_ignored() -> None:
 def test_records_taken_back_are_no_longer_in_flight() -> None:
     ledger = Ledger()
     ledger.assign([A])
-    ledger.hand_out(records(A, 0, 9), {A: 10})
+    ledger.hand_out({A: 0}, {A: 10})
     ledger.acknowledge({A: 10})
-    ledger.hand_out(records(A, 10, 19), {A: 20})
+    ledger.hand_out({A: 10}, {A: 20})
     assert ledger.settled() == {A: 10}
     ledger.take_back(records(A, 10, 19))
     assert ledger.settled() == {A: None}
