@@ -66,6 +66,12 @@ def kafka_server(why_no_kafka: str | None, tmp_path: Path) -> Iterator[KafkaServ
         yield server
 
 
+@pytest.fixture(params=["kafka-python", "confluent-kafka"])
+def client(request: pytest.FixtureRequest) -> str:
+    """The setting kafka.client: what holds for a source or a sink holds with each."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def secured_kafka(
     why_no_kafka: str | None, tmp_path_factory: pytest.TempPathFactory

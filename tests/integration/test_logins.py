@@ -23,11 +23,6 @@ pytestmark = pytest.mark.kafka
 PASSWORD = {"sasl_username": "admin", "sasl_password": "admin-secret"}
 
 
-@pytest.fixture(params=["kafka-python", "confluent-kafka"])
-def client(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 def settings(address: str, topic: str, client: str, **login: object) -> KafkaSettings:
     return KafkaSettings(
         bootstrap_servers=address,
