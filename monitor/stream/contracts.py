@@ -46,6 +46,9 @@ class Source(Protocol):
     def acknowledge(self, next_offsets: Offsets) -> None:
         """Everything before these offsets is dealt with and may be committed."""
 
+    def owes(self, next_offsets: Offsets) -> bool:
+        """Whether something before these offsets is still to be dealt with, and by us."""
+
     def close(self, timeout_s: float) -> None:
         """Commit what is acknowledged and leave."""
 

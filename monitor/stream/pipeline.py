@@ -5,8 +5,8 @@
         judged = pipeline.judge(scored)
 
 Records become arrays at once; a row becomes an object again only once it has been found anomalous.
-Decoding and scoring change nothing, so that they may run ahead on a thread of their own; what is
-judged is judged in order.
+Nothing depends on what was decoded or scored before, so that both may run ahead, each on a thread
+of its own; what is judged is judged in order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ class Judged:
 class Pipeline:
     """Decodes, scores, explains and renders, by one bundle.
 
-    `detector` and `bundle_id` may be replaced between micro-batches.
+    `use` may be called between micro-batches, whatever is being scored.
 
     Args:
         now_ms: wall time for alerts and dead letters, milliseconds since 1970.
@@ -70,12 +70,16 @@ class Pipeline:
         triage: Triage,
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        self._codec, self.detector = codec, detector
-        self.bundle_id, self._detector_name = bundle_id, detector_name
+        self._codec, self._detector_name = codec, detector_name
+        self._by = detector, bundle_id
         self._alert_topic, self._dead_letter_topic = alert_topic, dead_letter_topic
         self._top_features, self._now_ms = top_features, now_ms
         self.triage = triage
         self._max_bytes = max_bytes
+
+    def use(self, detector: Detector, bundle_id: str | None = None) -> None:
+        """Judge by this detector from now on, of the same bundle unless another is named."""
+        self._by = detector, bundle_id or self._by[1]
 
     def pieces(self, batch: MicroBatch) -> Iterator[MicroBatch]:
         """The micro-batch, parted where its vectors would take too much memory at once."""
@@ -103,7 +107,7 @@ class Pipeline:
         Raises:
             StreamError: by a defect, it failed on these records.
         """
-        detector, bundle_id = self.detector, self.bundle_id
+        detector, bundle_id = self._by
         with _named("scoring", batch):
             scores = detector.score(decoded.batch.values)
             return Scored(
@@ -162,7 +166,7 @@ class Pipeline:
             [detection.vector for detection in found if detection.vector is not None]
         )
         observed = [detection.event.observed for detection in found]
-        return explain(self.detector, vectors, observed, self._top_features)
+        return explain(self._by[0], vectors, observed, self._top_features)
 
     def _dead_letter(
         self, record: Record, reject: Reject, now_ms: int, max_bytes: int = MAX_DEAD_LETTER_BYTES

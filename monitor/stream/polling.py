@@ -102,6 +102,10 @@ class PollingSource(ABC):
         """Everything before these offsets is dealt with; it is committed soon after."""
         self._ledger.acknowledge(next_offsets)
 
+    def owes(self, next_offsets: Offsets) -> bool:
+        """Whether something before these offsets is still to be dealt with, and by us."""
+        return self._ledger.in_flight(next_offsets.keys())
+
     def pause(self, timeout_s: float) -> None:
         """Wait for so long, unless it is closed meanwhile."""
         self._backlog.pause(timeout_s)

@@ -6,18 +6,21 @@ Threads:
 
 | name        | owner           | what I/O it does                      | how it ends             |
 |-------------|-----------------|---------------------------------------|-------------------------|
-| main        | `Service.run`   | Kafka's producer; its admin at start  | returns                 |
-| scorer      | `Service._serve`| none: decodes and scores              | with its executor       |
-| source      | `PollingSource` | Kafka's consumer                      | `PollingSource.close`   |
+| main        | `Service.run`   | Kafka's producer and admin            | returns                 |
+| decoder     | `Service._serve`| none                                  | with its executor       |
+| scorer      | `Service._serve`| none but the GPU's                    | with its executor       |
+| scoring_*   | `CpuScorer`     | none; only where cores are many       | with the process        |
+| source      | `PollingSource` | Kafka's consumer; its admin to begin  | `PollingSource.close`   |
 | kafka-io-*  | kafka-python    | the consumer's sockets and heartbeats | with its consumer       |
 | *-network-* | kafka-python    | the producer's sockets                | with its producer       |
+| (unnamed)   | librdkafka      | both, in place of those two           | with either             |
 | telemetry   | TelemetryServer | HTTP; a further thread a request      | `TelemetryServer.close` |
 
-The three stages overlap: while the source polls, the scorer is at an older micro-batch, and the
-main thread tells of one older still. Each hands over a bounded number of them, in order. Between
-two the main thread takes what SIGHUP asks it to (`monitor.stream.reload`). No thread must die
-unseen: what ends the source is raised by `PollingSource.next`, what ends scoring by its future, and
-either ends the service.
+The four stages overlap: while the source polls, the decoder is at an older micro-batch, the scorer
+at one older still, and the main thread tells of the oldest. Each hands over a bounded number of
+them, in order. Between two the main thread takes what SIGHUP asks it to (`monitor.stream.reload`).
+No thread must die unseen: what ends the source is raised by `PollingSource.next`, what ends
+decoding or scoring by its future, and any of it ends the service.
 
 Stop order, and why:
 
@@ -43,7 +46,7 @@ import structlog
 import torch
 
 from monitor import bundle
-from monitor.batch import MicroBatch
+from monitor.batch import Decoded, Matrix, MicroBatch
 from monitor.bundle import bundle_facts
 from monitor.config import Settings
 from monitor.contracts.manifest import Manifest
@@ -77,8 +80,8 @@ PUBLISH_SECONDS = 2.0
 LEAVE_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
-SCORED_AHEAD = 2
-"""Micro-batches that are being scored, or wait for the main thread to tell of them."""
+AHEAD = 3
+"""Micro-batches that are being decoded or scored, or wait for the main thread to tell of them."""
 NOTHING = np.empty(0, np.float32)
 
 log = structlog.get_logger()
@@ -110,8 +113,8 @@ def build_service(
 
     def take(settings: Settings, manifest: Manifest) -> None:
         metrics.bundle.info({**bundle_facts(manifest), "device": str(detector.device)})
-        pipeline.bundle_id = manifest.bundle_id
         tuning.take(settings, manifest.calibration.false_alarm_rate)
+        pipeline.use(tuning.detector, manifest.bundle_id)
 
     def take_again(settings: Settings, manifest: Manifest) -> None:
         pipeline.triage.suppressions = Suppressions(settings.suppress, now_ms())
@@ -243,14 +246,14 @@ class Service:
         tune_process()
         self._source.start()
         ahead: deque[Future[Scored]] = deque()
-        with self._scorer() as scorer:
+        with self._thread("decoder") as decoder, self._thread("scorer") as scorer:
             while not self._stopping:
                 piece = self._next_piece(0 if ahead else NEXT_SECONDS)
                 self._reload.if_asked()
                 if piece:
-                    self._pipeline.detector = self._tuning.detector
-                    ahead.append(scorer.submit(self._score, piece))
-                if len(ahead) == SCORED_AHEAD or (ahead and not piece):
+                    decoded = decoder.submit(self._decode, piece)
+                    ahead.append(scorer.submit(self._score, piece, decoded))
+                if len(ahead) == AHEAD or (ahead and not piece):
                     self._tell(ahead.popleft().result())
                 elif not ahead:
                     self._idle()
@@ -259,24 +262,30 @@ class Service:
                 self._tell(ahead.popleft().result())
 
     def _next_piece(self, timeout_s: float) -> MicroBatch | None:
+        """A micro-batch, or a piece of one; what others have been given meanwhile is left out."""
+        while self._pieces and not self._source.owes(self._pieces[0].next_offsets):
+            self._pieces.popleft()
         if not self._pieces and (batch := self._source.next(timeout_s)):
             self._pieces.extend(self._pipeline.pieces(batch))
         return self._pieces.popleft() if self._pieces else None
 
     @contextmanager
-    def _scorer(self) -> Iterator[Executor]:
-        """A thread that scores; what it has not begun when an error ends the service is let go."""
-        executor = ThreadPoolExecutor(1, "scorer")
+    def _thread(self, name: str) -> Iterator[Executor]:
+        """A thread; what it has not begun when an error ends the service is let go."""
+        executor = ThreadPoolExecutor(1, name)
         try:
             yield executor
         finally:
             executor.shutdown(cancel_futures=True)
 
-    def _score(self, batch: MicroBatch) -> Scored:
+    def _decode(self, piece: MicroBatch) -> Decoded:
         with self._stage("decode"):
-            decoded = self._pipeline.decode(batch)
+            return self._pipeline.decode(piece)
+
+    def _score(self, piece: MicroBatch, decoding: "Future[Decoded]") -> Scored:
+        decoded = decoding.result()
         with self._stage("score"):
-            scored = self._pipeline.score(batch, decoded)
+            scored = self._pipeline.score(piece, decoded)
         halved, on_cpu = scored.detector.scorer.fallbacks.take()
         self._metrics.device_full.inc(halved)
         self._metrics.scored_on_cpu.inc(on_cpu)
@@ -288,14 +297,18 @@ class Service:
         with self._stage("publish"):
             self._sink.write(judged.outputs, scored.batch.next_offsets)
         self._count(scored, judged)
-        self._tuning.observe(scored.errors, len(scored.anomalous), monotonic())
+        self._observe(scored.errors, len(scored.anomalous))
 
     def _idle(self) -> None:
         judged = self._pipeline.tick()
         if judged.outputs:
             self._sink.write(judged.outputs, {})
         self._count_alerts(judged)
-        self._tuning.observe(NOTHING, 0, monotonic())
+        self._observe(NOTHING, 0)
+
+    def _observe(self, errors: Matrix, anomalous: int) -> None:
+        self._tuning.observe(errors, anomalous, monotonic())
+        self._pipeline.use(self._tuning.detector)
 
     def _count_alerts(self, judged: Judged) -> None:
         metrics, triage = self._metrics, self._pipeline.triage
