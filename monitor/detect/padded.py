@@ -2,8 +2,9 @@
 
 What is prepared once for a size (a CUDA graph, above all) is run again for each batch. Vectors fill
 the largest buffers and the smallest one that holds the rest; rows beyond them hold what was there
-before, and since every row is scored by itself, their errors are left out. The buffers of a size
-take turns, so that vectors are copied into one while a device computes on the other.
+before, and since every row is scored by itself, their errors are left out, or not computed at all.
+The buffers of a size take turns, so that vectors are copied into one while a device computes on the
+other.
 """
 
 from collections import deque
@@ -21,8 +22,8 @@ from monitor.detect.model import ReconstructionModel
 SIZES = (64, 512, 4_096, 32_768)
 TURNS = 2
 
-Prepare = Callable[[ReconstructionModel, Tensor], Callable[[], Tensor]]
-"""A model and its (size, f) input buffer to what computes the (size,) errors of what lies there."""
+Prepare = Callable[[ReconstructionModel, Tensor], Callable[[int], Tensor]]
+"""A model and its (size, f) input buffer to what computes the (n,) errors of the first n there."""
 
 
 class Slot:
@@ -52,7 +53,7 @@ class Slot:
             self._done.synchronize()  # a pass may have been given up while it was under way
         with self._in_stream():
             self._input[:n].copy_(self._readable(values), non_blocking=True)
-            self._errors[:n].copy_(self._pass()[:n], non_blocking=True)
+            self._errors[:n].copy_(self._pass(n), non_blocking=True)
             if self._done:
                 self._done.record()
 
@@ -100,6 +101,15 @@ class PaddedRun:
         for slot, done in under_way:
             errors[done] = slot.finish()
         return errors
+
+    @torch.inference_mode()
+    def of_each_slot(self, values: Matrix) -> Iterator[NDArray[np.float32]]:
+        """The (size,) errors that every slot finds, filled with these vectors over and over."""
+        for size, slots in self._slots.items():
+            filled = np.resize(values, (size, values.shape[1]))
+            for slot in slots:
+                slot.start(filled)
+                yield slot.finish()
 
 
 def parts(count: int, sizes: Sequence[int]) -> Iterator[tuple[slice, int]]:

@@ -19,6 +19,8 @@ Run = Callable[[Matrix], NDArray[np.float32]]
 
 SMALLEST_PART = 64
 """Vectors that are not parted again: what has no room for these has no room for one."""
+FULL = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""In errors of CUDA and its libraries that PyTorch hands on as they are."""
 
 
 @dataclass(slots=True)
@@ -26,7 +28,8 @@ class Fallbacks:
     """What could not be done the best way.
 
     Attributes:
-        reason: why passes are not replayed as CUDA graphs; empty where they are, or need not be.
+        reason: why passes are not replayed as CUDA graphs, or why there are none on the device;
+            empty where they are replayed, or need not be.
         halved: how often a batch was parted because the device's memory was full.
         scored_on_cpu: vectors for which there was no room on the device at all.
     """
@@ -59,8 +62,10 @@ def in_parts_that_fit(
     """The (n,) errors by `run`, of halves where its memory is full, and by `spare` of the least."""
     try:
         return run(values)
-    except torch.cuda.OutOfMemoryError:
-        pass  # the exception holds what the failed pass had allocated: let go of it first
+    except RuntimeError as error:
+        if not is_full(error):
+            raise
+    # Only here is the exception gone, and with it what the failed pass had allocated.
     torch.cuda.empty_cache()
     if len(values) <= SMALLEST_PART:
         fallbacks.scored_on_cpu += len(values)
@@ -68,3 +73,9 @@ def in_parts_that_fit(
     fallbacks.halved += 1
     halves = np.array_split(values, 2)
     return np.concatenate([in_parts_that_fit(run, spare, half, fallbacks) for half in halves])
+
+
+def is_full(error: RuntimeError) -> bool:
+    """Whether it says that the device's memory was full."""
+    full = isinstance(error, torch.cuda.OutOfMemoryError)
+    return full or any(words in str(error) for words in FULL)

@@ -1,17 +1,21 @@
 """Batches are filled up to a few sizes, and parted where a device's memory is full."""
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
+from itertools import count as counting
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from monitor.batch import Matrix
 from monitor.detect.cpu_scorer import CpuScorer
-from monitor.detect.cuda_scorer import CudaScorer, launched
+from monitor.detect.cuda_scorer import CudaScorer, launched, verified
 from monitor.detect.model import ReconstructionModel
-from monitor.detect.padded import SIZES, PaddedRun, parts
+from monitor.detect.padded import SIZES, TURNS, PaddedRun, Prepare, parts
 from monitor.detect.scorer import SMALLEST_PART, Fallbacks, Run, in_parts_that_fit
 from tests.support.detectors import HASTY, fit_small, normal_vectors
 
@@ -34,9 +38,22 @@ def test_parts_cover_a_batch_in_order_each_in_the_smallest_size_that_holds_it(co
         assert size >= part.stop - part.start > max(smaller, default=0)
 
 
+def whole(model: ReconstructionModel, vectors: Tensor) -> Callable[[int], Tensor]:
+    """As a graph computes it: every row of the buffer, however few are asked for."""
+
+    def replay(count: int) -> Tensor:
+        errors: Tensor = model(vectors)
+        return errors[:count]
+
+    return replay
+
+
+@pytest.mark.parametrize("prepare", [whole, launched])
 @pytest.mark.parametrize("sizes", [(64, 512, 4_096), (64,), (1, 7, 100)])
-def test_padding_never_changes_an_error(model: ReconstructionModel, sizes: tuple[int, ...]) -> None:
-    run, vectors = PaddedRun(model, launched, sizes), normal_vectors(9_000, seed=2)
+def test_padding_never_changes_an_error(
+    model: ReconstructionModel, sizes: tuple[int, ...], prepare: Prepare
+) -> None:
+    run, vectors = PaddedRun(model, prepare, sizes), normal_vectors(9_000, seed=2)
     expected = CpuScorer(model).errors(vectors)
     for count in COUNTS:
         found = run(vectors[:count])
@@ -51,12 +68,19 @@ def test_vectors_that_may_not_be_written_to_are_scored_too(model: Reconstruction
     np.testing.assert_array_equal(run(sealed), run(vectors))
 
 
-def with_room_for(run: Run, rows: int) -> Run:
+FULL = torch.cuda.OutOfMemoryError("Tried to allocate 20.00 MiB")
+FULL_SAYS_CUBLAS = RuntimeError(
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+)
+FULL_SAYS_CUDA = RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be ...")
+
+
+def with_room_for(run: Run, rows: int, error: RuntimeError = FULL) -> Run:
     """A device whose memory is full beyond so many vectors."""
 
     def limited(values: Matrix) -> NDArray[np.float32]:
         if len(values) > rows:
-            raise torch.cuda.OutOfMemoryError(f"tried to allocate {len(values)} rows")
+            raise error
         return run(values)
 
     return limited
@@ -90,12 +114,81 @@ def test_what_fits_is_scored_on_the_device_after_the_memory_was_full(
     assert fallbacks.take() == (0, 0)
 
 
+@pytest.mark.parametrize("error", [FULL_SAYS_CUBLAS, FULL_SAYS_CUDA])
+def test_a_full_memory_is_known_by_the_words_of_cuda_and_its_libraries(
+    model: ReconstructionModel, error: RuntimeError
+) -> None:
+    spare, vectors, fallbacks = CpuScorer(model).errors, normal_vectors(100), Fallbacks()
+    in_parts_that_fit(with_room_for(spare, 50, error), spare, vectors, fallbacks)
+    assert fallbacks.take() == (1, 0)
+
+
+def test_fewer_vectors_take_less_of_the_device_where_nothing_is_captured(
+    model: ReconstructionModel,
+) -> None:
+    rows: list[int] = []
+
+    def watched(model: ReconstructionModel, vectors: Tensor) -> Callable[[int], Tensor]:
+        launch = launched(model, vectors)
+        model.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+        return launch
+
+    PaddedRun(deepcopy(model), watched, (32_768,))(normal_vectors(9_000))
+    assert set(rows) == {9_000}
+
+
 def test_another_failure_is_not_taken_for_a_full_memory(model: ReconstructionModel) -> None:
     def broken(values: Matrix) -> NDArray[np.float32]:
         raise RuntimeError("an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="illegal memory access"):
         in_parts_that_fit(broken, CpuScorer(model).errors, normal_vectors(9), Fallbacks())
+
+
+def full_at_start(model: ReconstructionModel) -> PaddedRun:
+    raise FULL
+
+
+def test_where_graphs_find_no_room_at_the_start_passes_run_without(
+    model: ReconstructionModel,
+) -> None:
+    vectors = normal_vectors(100)
+    ways = {"as graphs": full_at_start, "one by one": partial(PaddedRun, prepare=launched)}
+    scorer = CudaScorer(model, ways=ways)
+    assert scorer.fallbacks.reason.startswith("not as graphs: the GPU's memory is full (Tried to")
+    np.testing.assert_allclose(scorer.errors(vectors), CpuScorer(model).errors(vectors), **ROUNDING)
+    assert scorer.fallbacks.take() == (0, 0)
+
+
+def test_where_nothing_finds_room_at_the_start_the_processor_scores_and_counts(
+    model: ReconstructionModel,
+) -> None:
+    scorer = CudaScorer(model, ways={"as graphs": full_at_start, "one by one": full_at_start})
+    vectors = normal_vectors(100)
+    expected = CpuScorer(model).errors(vectors)
+    np.testing.assert_array_equal(scorer.errors(vectors), expected)
+    assert scorer.fallbacks.reason.endswith("; the processor scores")
+    assert scorer.fallbacks.take() == (0, 100)
+
+
+@pytest.mark.parametrize("wrong", range(TURNS * len(SIZES)))
+def test_a_pass_that_is_wrong_in_a_single_buffer_is_not_used(
+    model: ReconstructionModel, wrong: int
+) -> None:
+    numbers = counting()
+
+    def prepare(model: ReconstructionModel, vectors: Tensor) -> Callable[[int], Tensor]:
+        launch, off = launched(model, vectors), 1.0 if next(numbers) == wrong else 0.0
+        return lambda count: launch(count) + off
+
+    with pytest.raises(RuntimeError, match="errors differ from the model's by"):
+        verified(model, prepare)
+
+
+def test_passes_that_are_right_in_all_buffers_are_used(model: ReconstructionModel) -> None:
+    vectors = normal_vectors(100)
+    found = verified(model, whole)(vectors)
+    np.testing.assert_allclose(found, CpuScorer(model).errors(vectors), **ROUNDING)
 
 
 @pytest.fixture(scope="module")
