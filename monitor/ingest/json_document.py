@@ -132,6 +132,6 @@ def excerpt(value: Any) -> str:
     """A short, single-line, JSON-like rendering of a value for an error text."""
     try:
         text = orjson.dumps(value).decode("utf-8", "replace")
-    except (TypeError, ValueError):
-        text = repr(value)
+    except (TypeError, ValueError):  # among others, of what is nested too deeply to be written
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({type(value).__name__})"

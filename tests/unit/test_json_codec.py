@@ -137,6 +137,23 @@ def test_a_reject_says_which_record_which_feature_and_what_was_found() -> None:
     assert "number" in reject.error
 
 
+@pytest.mark.parametrize("depth", [300, 1_000, 100_000])
+@pytest.mark.parametrize("brackets", ["[]", ('{"x":', "}")], ids=str)
+@pytest.mark.parametrize("name", ["a", "flow.bytes", "proto", "up", "other"])
+def test_nothing_is_nested_too_deeply_to_be_refused(
+    name: str, brackets: Sequence[str], depth: int
+) -> None:
+    opening, closing = brackets
+    nested = f"{opening * depth}0{closing * depth}"
+    hostile = event(**{name: "here"}).replace(b'"here"', nested.encode())
+    vectors, rejects = decode(event(), hostile, event())
+    if name == "other" and depth < 100_000:
+        assert len(vectors) == 3
+    else:
+        assert len(vectors) == 2
+        assert rejects[0] in {Reason.WRONG_TYPE, Reason.MALFORMED_JSON}
+
+
 def test_good_records_around_bad_ones_keep_their_rows_and_order() -> None:
     values = [event(a=row) if row % 7 else b"broken" for row in range(100)]
     decoded = CODEC.decode(values)
