@@ -34,7 +34,10 @@ _MESSAGE = {"version": 0, "kind": 1, "header": 2, "body_bytes": 3}
 _BATCH = {"length": 0, "buffers": 2, "compression": 3}
 _DICTIONARY_DATA = 1
 _PREFIX_BYTES = 8  # before each compressed buffer: its size decompressed; -1 where it is not
-_HOSTILE = (pa.ArrowException, OSError, MemoryError, ValueError, LookupError, struct.error)
+_HOSTILE = (
+    *(pa.ArrowException, OSError, MemoryError, ValueError, LookupError, struct.error),
+    *(ArithmeticError, RecursionError),  # of values that are beyond Python's types
+)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from monitor.batch import Indices, Matrix
 from monitor.features import Feature, FeatureSpec
+from monitor.ingest.arrow_fields import is_scalar, value_type
 from monitor.ingest.cells import Cells, Fault, booleans, categories, numbers
 from monitor.ingest.json_document import excerpt
 from monitor.reasons import Reason
@@ -102,7 +103,7 @@ class ColumnReader:
         self, i: int, fault: Fault, column: pa.Array | None, row: int
     ) -> tuple[Reason, str]:
         feature = self._spec.features[i]
-        cell = "" if column is None else excerpt(str(column[row]))
+        cell = "" if column is None else _shown(column, row)
         expected = _EXPECTED[feature.kind]
         error = {
             Fault.MISSING: f"{feature.name!r} is missing",
@@ -111,6 +112,16 @@ class ColumnReader:
             Fault.OUT_OF_RANGE: f"{feature.name!r} is {cell}, beyond float32",
         }[fault]
         return _REASONS[fault], error
+
+
+def _shown(column: pa.Array, row: int) -> str:
+    """A cell for an error text, by its type alone where Python may have no value for it.
+
+    A date or a duration may lie beyond what Python's types hold, in lists and structs as well.
+    """
+    if is_scalar(value_type(column)):
+        return excerpt(str(column[row]))
+    return excerpt(str(column.type))
 
 
 _EXPECTED = {

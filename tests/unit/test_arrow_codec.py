@@ -264,6 +264,41 @@ def test_a_column_that_does_not_fit_is_one_reject_that_names_the_first_row_at_fa
     assert error in text
 
 
+EXTREME = [
+    pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(number.to_bytes(8, "little", signed=True))])
+    for kind in (
+        *(pa.timestamp("s"), pa.timestamp("ns"), pa.date32(), pa.date64()),
+        *(pa.duration("s"), pa.duration("ns"), pa.time64("us")),
+    )
+    for number in (2**62, 2**31 - 1)
+]
+
+
+@pytest.mark.parametrize("name", ["a", "proto", "up"])
+@pytest.mark.parametrize("column", EXTREME, ids=lambda column: str(column.type))
+def test_values_beyond_those_of_python_are_a_reject_wherever_they_stand(
+    name: str, column: pa.Array
+) -> None:
+    good = {key: values.slice(0, 1) for key, values in GOOD.items()}
+    for nested in (
+        column,
+        pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), column),
+        pa.StructArray.from_arrays([column], ["x"]),
+        pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), column),
+    ):
+        reason, error, _ = refused(pa.table({**good, name: nested}))
+        if reason == Reason.MALFORMED_ARROW:  # so Arrow itself says of some
+            continue
+        assert reason == Reason.WRONG_TYPE
+        assert str(nested.type)[:20] in error
+        record = arrow_stream(pa.table({**good, "uid": nested, "id.src": nested, "ts": nested}))
+        origins = CODEC.decode([record]).batch.origins
+        assert origins is not None
+        assert not origins.names
+        assert len(list(origins.times)) == 1
+        assert CODEC.identify(record, 0).observed == (1.5, 1, "tcp", True)
+
+
 def test_a_column_that_is_missing_or_stands_twice_is_a_reject() -> None:
     without = pa.table({name: GOOD[name] for name in ("a", "proto")})
     assert refused(without) == (Reason.MISSING_FEATURE, "row 1 of 4: 'up' is missing", ROWS)
