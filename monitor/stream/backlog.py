@@ -38,10 +38,12 @@ class Backlog:
         self._bytes = 0
 
     def add(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
-        """Add records to the growing micro-batch."""
+        """Add records to the growing micro-batch; one in which offsets went back would be two."""
+        if any(rs[0].offset < self._next_offsets.get(p, 0) for p, rs in polled.items()):
+            self.seal()
         for partition, records in polled.items():
             self._records += records
-            self._bytes += sum(map(len, filter(None, map(_VALUE, records))))
+            self._bytes += _bytes(records)
             self._first_offsets.setdefault(Partition(*partition), records[0].offset)
             self._next_offsets[Partition(*partition)] = records[-1].offset + 1
 
@@ -113,6 +115,10 @@ class Backlog:
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: condition() or self._closed, timeout_s)
+
+
+def _bytes(records: Sequence[Record]) -> int:
+    return sum(map(len, filter(None, map(_VALUE, records))))
 
 
 def _of(record: Record) -> Partition:

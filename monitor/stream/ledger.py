@@ -2,6 +2,10 @@
 
 An acknowledgement counts only for records handed out since their partition was assigned. One that
 comes late, after a revocation, is thus ignored even when the partition has come back since.
+
+Positions may go back: a topic that is made anew begins at 0. From then on only what is handed out
+since counts. Acknowledgements come in the order of handing out, though not of everything; so one
+that may be of a record of before is taken to be.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,12 +18,17 @@ from monitor.stream.contracts import Offsets
 
 @dataclass(slots=True)
 class _Progress:
-    """Offsets to go on from; -1 where there is none yet since the assignment."""
+    """Offsets to go on from; -1 where there is none yet since the assignment.
+
+    Attributes:
+        before: what was handed out before the position went back, while it may be acknowledged.
+    """
 
     first: int = -1
     handed_out: int = -1
     acknowledged: int = -1
     committed: int = -1
+    before: "_Progress | None" = None
 
     @property
     def settled(self) -> int:
@@ -28,6 +37,15 @@ class _Progress:
     @property
     def in_flight(self) -> bool:
         return self.settled < self.handed_out
+
+    def acknowledge(self, offset: int) -> bool:
+        """Whether it is of what was handed out here, or before."""
+        if self.before and self.before.acknowledge(offset):
+            return True
+        if not self.settled < offset <= self.handed_out:
+            return False
+        self.acknowledged, self.before = offset, None
+        return True
 
 
 class Ledger:
@@ -53,6 +71,8 @@ class Ledger:
         with self._lock:
             for partition, offset in next_offsets.items():
                 if progress := self._partitions.get(partition):
+                    if first_offsets[partition] < progress.handed_out:
+                        progress = self._partitions[partition] = _Progress(before=progress)
                     if progress.first < 0:
                         progress.first = first_offsets[partition]
                     progress.handed_out = offset
@@ -68,9 +88,8 @@ class Ledger:
         """Everything before these offsets is dealt with."""
         with self._lock:
             for partition, offset in next_offsets.items():
-                progress = self._partitions.get(partition)
-                if progress and max(progress.first, 0) < offset <= progress.handed_out:
-                    progress.acknowledged = max(progress.acknowledged, offset)
+                if progress := self._partitions.get(partition):
+                    progress.acknowledge(offset)
 
     def to_commit(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
         """What is acknowledged and not committed yet, of these partitions or of all."""
@@ -86,7 +105,8 @@ class Ledger:
         """The broker has these offsets."""
         with self._lock:
             for partition, offset in offsets.items():
-                if progress := self._partitions.get(partition):
+                progress = self._partitions.get(partition)
+                if progress and offset <= progress.acknowledged:  # or it is of before it went back
                     progress.committed = max(progress.committed, offset)
 
     def in_flight(self, partitions: Collection[Partition]) -> bool:

@@ -66,6 +66,66 @@ def test_an_acknowledgement_beyond_what_was_handed_out_is_ignored() -> None:
     assert ledger.to_commit() == {}
 
 
+def handed_out_and_gone_back() -> Ledger:
+    """To 5010, of which 5000 is acknowledged and committed; then it is made anew, to 20."""
+    ledger = Ledger()
+    ledger.assign([A])
+    ledger.hand_out({A: 4000}, {A: 5010})
+    ledger.acknowledge({A: 5000})
+    ledger.committed(ledger.to_commit())
+    ledger.hand_out({A: 0}, {A: 20})
+    return ledger
+
+
+def test_where_a_partition_goes_back_it_is_committed_from_there_on() -> None:
+    ledger = handed_out_and_gone_back()
+    assert ledger.in_flight([A])
+    assert ledger.settled() == {A: 0}
+    ledger.acknowledge({A: 10})
+    assert ledger.to_commit() == {A: 10}
+    ledger.committed({A: 5000})  # asked for before it went back
+    assert ledger.to_commit() == {A: 10}
+    ledger.acknowledge({A: 20})
+    ledger.committed({A: 20})
+    assert not ledger.in_flight([A])
+
+
+def test_what_was_handed_out_before_a_partition_went_back_is_never_committed() -> None:
+    ledger = handed_out_and_gone_back()
+    ledger.acknowledge({A: 5010})
+    assert ledger.to_commit() == {}
+    ledger = handed_out_and_gone_back()
+    ledger.hand_out({A: 20}, {A: 8000})
+    for late in (5005, 5010):
+        ledger.acknowledge({A: late})
+        assert ledger.to_commit() == {}
+    for offset in (20, 5005, 8000):
+        ledger.acknowledge({A: offset})
+        assert ledger.to_commit() == {A: offset}
+
+
+def test_acknowledgements_of_before_that_never_come_are_not_waited_for() -> None:
+    ledger = handed_out_and_gone_back()
+    ledger.acknowledge({A: 20})
+    ledger.hand_out({A: 20}, {A: 8000})
+    ledger.acknowledge({A: 5005})
+    assert ledger.to_commit() == {A: 5005}
+
+
+def test_no_micro_batch_holds_records_from_before_and_after_a_partition_went_back() -> None:
+    ledger = Ledger()
+    ledger.assign([A, B])
+    backlog = Backlog(ledger, capacity=3, max_records=100, max_bytes=1_000)
+    backlog.add({A: records(A, 5000, 5009), B: records(B, 0, 1)})
+    backlog.add({A: records(A, 0, 9)})
+    backlog.seal()
+    batches = [backlog.take(0), backlog.take(0)]
+    assert [b and b.next_offsets for b in batches] == [{A: 5010, B: 2}, {A: 10}]
+    ledger.acknowledge({A: 5010, B: 2})
+    ledger.acknowledge({A: 10})
+    assert ledger.to_commit() == {A: 10, B: 2}
+
+
 def test_records_taken_back_are_no_longer_in_flight() -> None:
     ledger = Ledger()
     ledger.assign([A])
