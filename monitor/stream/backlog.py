@@ -101,6 +101,7 @@ class Backlog:
                     self._queue.append(MicroBatch(kept, _without(batch.next_offsets, partitions)))
             self._ledger.take_back(dropped)
             self._records = keep(self._records)
+            self._bytes = _bytes(self._records)
             self._first_offsets = _without(self._first_offsets, partitions)
             self._next_offsets = _without(self._next_offsets, partitions)
             self._changed.notify_all()

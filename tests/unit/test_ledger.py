@@ -178,6 +178,19 @@ def test_a_micro_batch_has_room_until_its_records_or_their_bytes_are_enough() ->
     assert backlog.room == 10
 
 
+def test_what_a_revocation_takes_out_makes_room() -> None:
+    backlog = Backlog(Ledger(), capacity=1, max_records=10, max_bytes=30)
+    backlog.add({A: records(A, 0, 0, bytes(20)), B: records(B, 0, 0, bytes(10))})
+    assert backlog.room == 0
+    backlog.drop([A])
+    assert backlog.room == 9
+    backlog.drop([B])
+    backlog.seal()
+    assert backlog.room == 10
+    backlog.add({A: records(A, 1, 1, bytes(25))})
+    assert backlog.room == 9
+
+
 def test_a_micro_batch_is_awaited_while_somebody_waits_for_it() -> None:
     ledger = Ledger()
     backlog = Backlog(ledger, capacity=1, max_records=10, max_bytes=1_000)
