@@ -286,6 +286,29 @@ def test_a_position_out_of_range_is_counted_and_goes_where_the_policy_says(
         assert values(second.take(len(wanted))) == wanted
 
 
+def test_a_topic_that_is_made_anew_is_committed_from_its_beginning_on(
+    kafka_broker: Broker, client: str
+) -> None:
+    if not kafka_broker.is_apache_kafka:
+        pytest.skip("the embedded broker does not delete topics")
+    group = Group(kafka_broker, kafka_broker.create_topic(), client)
+    with group.stack:
+        kafka_broker.produce(group.topic, *numbers(30))
+        member = group.join()
+        member.source.acknowledge(member.take(30)[-1].next_offsets)
+        until(lambda: group.committed == {0: 30})
+        admin = kafka_broker.admin()
+        admin.delete_topics([group.topic])
+        admin.close()
+        until(lambda: group.committed == {})
+        kafka_broker.create_topic(group.topic)
+        kafka_broker.produce(group.topic, *numbers(5))
+        batches = member.take(5)
+        assert values(batches) == numbers(5)
+        member.source.acknowledge(batches[-1].next_offsets)
+        until(lambda: group.committed == {0: 5})
+
+
 def test_latest_starts_at_new_records_where_the_group_has_no_offset(group: Group) -> None:
     if not group.broker.is_apache_kafka:
         pytest.skip("the embedded broker does not say how far a topic without new records goes")
