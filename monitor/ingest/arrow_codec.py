@@ -169,7 +169,7 @@ class ArrowCodec:
         reader = pa.ipc.open_stream(stream_of(value), options=_ONE_THREAD)
         plan, start = self._plan(claims.schema, reader), 0
         all_columns = tuple(range(len(reader.schema)))
-        for batch in reader:
+        for batch in filter(len, reader):
             columns = batch.select(plan.needed) if plan.needed != all_columns else batch
             columns.validate(full=True)
             within = np.arange(start, start + len(columns), dtype=np.int32)

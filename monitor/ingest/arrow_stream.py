@@ -33,6 +33,8 @@ _VERSION_5 = 4  # counted from 0; before it compression was written elsewhere
 _MESSAGE = {"version": 0, "kind": 1, "header": 2, "body_bytes": 3}
 _BATCH = {"length": 0, "buffers": 2, "compression": 3}
 _DICTIONARY_DATA = 1
+_MOST_MESSAGES = 1_024
+"""Each costs as much as many rows, however few are in it."""
 _PREFIX_BYTES = 8  # before each compressed buffer: its size decompressed; -1 where it is not
 _HOSTILE = (
     *(pa.ArrowException, OSError, MemoryError, ValueError, LookupError, struct.error),
@@ -76,9 +78,13 @@ class Claims:
 
         Raises:
             ValueError, struct.error: they are none.
+            RecordError: there are too many.
         """
         dictionary_bytes = 0
-        for metadata, body in _messages(value):
+        for count, (metadata, body) in enumerate(_messages(value)):
+            if count > _MOST_MESSAGES:
+                error = f"more than {_MOST_MESSAGES} batches and dictionaries"
+                raise RecordError(Reason.TOO_LARGE, error)
             message = _Flatbuffer(metadata)
             kind = message.int8(message.root, _MESSAGE["kind"])
             batch = message.table(message.root, _MESSAGE["header"])

@@ -340,6 +340,24 @@ def test_rows_are_counted_over_all_batches_of_a_record() -> None:
     assert refused(arrow_stream(table, 1), codec)[::2] == (Reason.TOO_LARGE, 8)
 
 
+def test_batches_without_rows_are_passed_over_and_too_many_batches_are_refused() -> None:
+    def record(batches: int) -> bytes:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, pa.table(GOOD).schema) as writer:
+            for _ in range(batches - 1):
+                writer.write_batch(pa.record_batch(GOOD).slice(0, 0))
+            writer.write_batch(pa.record_batch(GOOD))
+        return sink.getvalue().to_pybytes()
+
+    decoded = decode(record(1_024))
+    assert decoded.batch.values.tolist() == VECTORS
+    assert decoded.batch.within is not None
+    assert decoded.batch.within.tolist() == [0, 1, 2, 3]
+    assert CODEC.identify(record(1_024), 3).observed[0] == 4.5
+    error = "more than 1024 batches and dictionaries"
+    assert refused(record(1_025))[:2] == (Reason.TOO_LARGE, error)
+
+
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])
 def test_what_would_expand_enormously_is_refused_unexpanded(compression: str) -> None:
     text = pa.array(["x" * 20_000_000] * ROWS)
