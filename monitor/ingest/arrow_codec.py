@@ -36,7 +36,7 @@ from monitor.ingest.cells import Cells, Fault, categories, mask, numbers
 from monitor.ingest.columns import ColumnReader, Encode, convert
 from monitor.ingest.identity import IdentityReader
 from monitor.ingest.json_document import RecordError
-from monitor.ingest.limits import Limits, claimed
+from monitor.ingest.limits import Limits
 
 _FLOAT32_MAX = np.finfo(np.float32).max
 _PLANS_KEPT = 16
@@ -152,7 +152,7 @@ class ArrowCodec:
                 claims.read(value)
             self._limits.check_claims(claims.vectors, len(self.spec), claims.decoded_bytes)
         except RecordError as error:
-            return Reject(row, error.reason, error.error, claimed(claims.vectors))
+            return Reject(row, error.reason, error.error, self._limits.counted(claims.vectors))
         return claims
 
     def _record(
@@ -163,7 +163,7 @@ class ArrowCodec:
             with refusing():
                 return list(self._parts(row, value, claims, block))
         except RecordError as error:
-            return Reject(row, error.reason, error.error, claimed(claims.vectors))
+            return Reject(row, error.reason, error.error, self._limits.counted(claims.vectors))
 
     def _parts(self, record: int, value: bytes, claims: Claims, block: Matrix) -> Iterator[_Part]:
         reader = pa.ipc.open_stream(stream_of(value), options=_ONE_THREAD)

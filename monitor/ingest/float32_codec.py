@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from monitor.batch import Decoded, EventIdentity, Indices, Matrix, Origins, Reject, VectorBatch
 from monitor.features import FeatureSpec
 from monitor.ingest.json_document import RecordError
-from monitor.ingest.limits import Limits, claimed
+from monitor.ingest.limits import Limits
 from monitor.reasons import Reason
 
 MAGIC = b"\x8aF32ROWS"
@@ -103,7 +103,7 @@ class Float32Codec:
             matrix = self._rows(value)
             self._check_rows(matrix)
         except RecordError as error:
-            return Reject(row, error.reason, error.error, claimed(rows))
+            return Reject(row, error.reason, error.error, self._limits.counted(rows))
         return matrix
 
     def _check_header(self, value: bytes, rows: int) -> None:

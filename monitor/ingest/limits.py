@@ -6,7 +6,6 @@ from monitor.ingest.json_document import RecordError
 from monitor.reasons import Reason
 
 _FLOAT_BYTES = 4
-_MOST_CLAIMED = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,6 @@ class Limits:
             error = f"{size} bytes once decoded, more than the {self.max_decoded_bytes} allowed"
             raise RecordError(Reason.TOO_LARGE, error)
 
-
-def claimed(vectors: int) -> int:
-    """How many vectors to count for a refused record by what it says; no lie spoils the count."""
-    return min(max(vectors, 1), _MOST_CLAIMED)
+    def counted(self, vectors: int) -> int:
+        """How many vectors a refused record counts for, by what it says: no lie spoils the count."""
+        return min(max(vectors, 1), self.max_record_vectors)

@@ -54,8 +54,8 @@ def test_rows_of_another_spec_are_refused_and_both_are_named() -> None:
         (b"{}" + RECORD, Reason.MALFORMED_FLOAT32, 1),
         (RECORD[:8] + b"\x02" + RECORD[9:], Reason.MALFORMED_FLOAT32, 3),
         (RECORD[:12] + b"\x03" + RECORD[13:], Reason.MALFORMED_FLOAT32, 3),
-        (header(SPEC, 10_000_000), Reason.TOO_LARGE, 10_000_000),
-        (RECORD[:16] + b"\xff" * 8 + RECORD[24:], Reason.TOO_LARGE, 1_000_000_000),
+        (header(SPEC, 10_000_000), Reason.TOO_LARGE, 65_536),
+        (RECORD[:16] + b"\xff" * 8 + RECORD[24:], Reason.TOO_LARGE, 65_536),
     ],
 )
 def test_what_the_header_does_not_account_for_is_refused(
