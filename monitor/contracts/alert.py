@@ -113,7 +113,7 @@ def sighting_of(detection: Detection, now_ms: int) -> Sighting[Detection]:
     time_ms = plausible_time(detection.event.event_time_ms, detection.record_time_ms, now_ms)
     return Sighting(
         subjects=subjects(detection),
-        uid=finding_uid(detection),
+        uid=uid_of(detection),
         vectors=1,
         first_seen_ms=time_ms,
         last_seen_ms=time_ms,
@@ -123,15 +123,24 @@ def sighting_of(detection: Detection, now_ms: int) -> Sighting[Detection]:
     )
 
 
-def finding_uid(detection: Detection, about: str = "") -> str:
+def uid_of(detection: Detection, about: str = "") -> str:
+    """The uid of the finding that a detection opens."""
+    where = detection.topic, detection.partition, detection.offset, detection.within
+    return finding_uid(detection.bundle_id, *where, about)
+
+
+def finding_uid(
+    bundle_id: str, topic: str, partition: int, offset: int, within: int, about: str = ""
+) -> str:
     """Depends on the record and the bundle alone: a record scored twice gives one finding.
 
     Args:
+        within: the position in the record; -1 where the record is the vector.
         about: tells apart what one record opens.
     """
-    record = f"{clean(detection.topic)}/{detection.partition}/{detection.offset}"
-    place = record if detection.within < 0 else f"{record}/{detection.within}"
-    return _uuid5(_NAMESPACE, f"{detection.bundle_id}/{place}{about}")
+    record = f"{clean(topic)}/{partition}/{offset}"
+    place = record if within < 0 else f"{record}/{within}"
+    return _uuid5(_NAMESPACE, f"{bundle_id}/{place}{about}")
 
 
 def _uuid5(namespace: UUID, name: str) -> str:

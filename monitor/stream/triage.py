@@ -11,6 +11,7 @@ explaining and rendering cost as little as there is to tell.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from time import monotonic
 
 import numpy as np
@@ -26,7 +27,9 @@ from monitor.contracts.alert import (
     sighting_of,
     subjects,
     subjects_of,
+    uid_of,
 )
+from monitor.contracts.text import MAX_TEXT
 from monitor.detect.detector import Detector
 from monitor.detect.explain import explain
 from monitor.detect.incidents import Change, IncidentLimits, Incidents, Sighting, Subject, alone
@@ -38,8 +41,9 @@ from monitor.stream.suppress import Suppressions
 TIMES_SAMPLED = 31
 """Events of a micro-batch whose median is its time."""
 
-LONGEST_OBSERVED = 256
-"""Characters of an event's text that are kept while its incident is open: as many as are shown."""
+LONGEST_OBSERVED = MAX_TEXT + 1
+"""Characters of an event's text that are kept while its incident is open: as many as are shown, and
+one more, so that it shows where a text was cut."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class Scored:
         """The position of a vector in its record; -1 where the record is the vector."""
         within = self.decoded.batch.within
         return -1 if within is None else int(within[position])
+
+    def uid(self, position: int) -> str:
+        """Of the finding that a vector opens; its event is not read for that."""
+        record, within = self.record(position), self.within(position)
+        return finding_uid(self.bundle_id, record.topic, record.partition, record.offset, within)
 
     def subject(self, position: int, event: EventIdentity) -> str:
         """Whom an alert of a vector and its event would be about."""
@@ -201,14 +210,15 @@ class Triage:
             for position in anomalous.tolist():
                 yield sighting_of(scored.detection(position), now_ms)
             return
-        for positions in _grouped(scored, anomalous):
-            worst = positions[int(scored.errors[positions].argmax())]
-            sighting, first = sighting_of(scored.detection(worst), now_ms), positions[0]
-            uid = sighting.uid if first == worst else finding_uid(scored.detection(first))
+        groups = {
+            positions[int(scored.errors[positions].argmax())]: positions
+            for positions in _grouped(scored, anomalous)
+        }
+        for worst, positions in sorted(groups.items()):  # each record is read again once
             times = [self._near(scored.time_ms(position, now_ms)) for position in positions]
             yield replace(
-                sighting,
-                uid=uid,
+                sighting_of(scored.detection(worst), now_ms),
+                uid=scored.uid(positions[0]),
                 vectors=len(positions),
                 first_seen_ms=min(times),
                 last_seen_ms=max(times),
@@ -237,8 +247,10 @@ class Triage:
         errors, origins = scored.errors[kept], scored.decoded.batch.origins
         if origins and len(kept) < len(anomalous):
             origins = origins.at(kept)
-        for rise in self._spikes.step(errors, anomalous[kept], origins, self._clock):
-            worst = scored.detection(int(kept[_worst(errors, origins, rise.entity)]))
+        rises = self._spikes.step(errors, anomalous[kept], origins, self._clock)
+        places = [int(kept[_worst(errors, origins, rise.entity)]) for rise in rises]
+        for place, rise in sorted(zip(places, rises, strict=True), key=itemgetter(0)):
+            worst = scored.detection(place)
             reason = self._reason(worst, now_ms) if rise.entity >= 0 else None
             if rise.windows == 1 or (self._incidents is not None and reason is None):
                 yield reason, self._rise(rise, worst, now_ms)
@@ -250,7 +262,7 @@ class Triage:
         return replace(
             sighting,
             subjects=sighting.subjects if of_entity else (self._stream,),
-            uid=finding_uid(worst, "/level" if of_entity else "/stream"),
+            uid=uid_of(worst, "/level" if of_entity else "/stream"),
             vectors=0,
             first_seen_ms=min(rise.spike.since_ms, time_ms),
             last_seen_ms=time_ms,

@@ -5,7 +5,7 @@ import re
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +13,11 @@ import pyarrow as pa
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.batch import Matrix, MicroBatch, Partition
+from monitor.batch import EventIdentity, Matrix, MicroBatch, Partition
 from monitor.config import IncidentSettings, SpikeSettings, Suppression
 from monitor.contracts.dead_letter import DeadLetterHeaders
 from monitor.contracts.ocsf import DetectionFinding
+from monitor.contracts.text import plain
 from monitor.detect.detector import Detector
 from monitor.errors import StreamError
 from monitor.ingest.codec import build_codec
@@ -233,6 +234,28 @@ def test_the_vectors_of_a_host_are_one_alert_that_grows(detector: Detector) -> N
     assert told(later) == [("Update", "10.0.0.5", 4)]
     assert findings(later)[0].finding_info.uid == findings(first)[0].finding_info.uid
     assert findings(later)[0].duration == 61_000
+
+
+def test_each_record_of_many_entities_is_read_again_once(detector: Detector) -> None:
+    hosts = [f"10.0.0.{n}" for n in range(20)]
+    worse = [odd("b", host, bytes=9e12) for host in hosts]
+    mild = [odd("a", host) for host in hosts]
+    first, second = arrow_of(*mild[::2], *worse[1::2]), arrow_of(*worse[::2], *mild[1::2])
+    pipeline = pipeline_of(detector, IncidentSettings())
+    scored, read = score(pipeline, batch_of(first, second)), []
+
+    def identify(value: bytes, within: int) -> EventIdentity:
+        read.append(value)
+        return scored.identify(value, within)
+
+    judged = pipeline.judge(replace(scored, identify=identify))
+    assert sorted(told(judged)) == sorted(("Create", host, 2) for host in hosts)
+    assert read == [first] * 10 + [second] * 10
+
+
+def test_a_long_text_shows_that_it_was_cut(detector: Detector) -> None:
+    scored = score(pipeline_of(detector), batch_of({**ODD, "protocol": "x" * 300}))
+    assert plain(scored.detection(0).event.observed[3]) == "x" * 255 + "…"
 
 
 def test_the_same_records_open_the_same_incident_again(detector: Detector) -> None:
