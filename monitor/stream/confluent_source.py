@@ -137,13 +137,15 @@ class ConfluentSource(PollingSource):
         return messages
 
     def _take(self, messages: Sequence[Message]) -> int:
+        """Records first: `_heed` may go on from the positions after them."""
+        told: list[tuple[Message, ClientError]] = []
         if any(map(Message.error, messages)):
             told = [(message, error) for message in messages if (error := message.error())]
             messages = [message for message in messages if not message.error()]
-            self._heed(told)
         polled = self._by_partition(messages)
         self._positions |= {p: records[-1].offset + 1 for p, records in polled.items()}
         self._backlog.add(polled)
+        self._heed(told)
         return len(messages)
 
     def _by_partition(self, messages: Sequence[Message]) -> dict[Partition, list[ConfluentRecord]]:

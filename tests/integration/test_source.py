@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
-from kafka import TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 
 from monitor.batch import MicroBatch, Partition
 from monitor.config import BatchSettings, KafkaSettings
@@ -284,6 +284,34 @@ def test_a_position_out_of_range_is_counted_and_goes_where_the_policy_says(
         kafka_broker.produce(group.topic, b"new")
         wanted = [*(numbers(10, start=20) if expected else []), b"new"]
         assert values(second.take(len(wanted))) == wanted
+
+
+def test_beside_a_partition_out_of_range_others_are_read_once(
+    kafka_broker: Broker, client: str
+) -> None:
+    if not kafka_broker.is_apache_kafka:
+        pytest.skip("the embedded broker does not delete records")
+    group = Group(kafka_broker, kafka_broker.create_topic(partitions=2), client)
+    with group.stack:
+        for partition in (0, 1):
+            kafka_broker.produce(group.topic, *numbers(1000), partition=partition)
+        first = group.join(max_vectors=100)
+        until(lambda: first.joined)
+        first.source.close(10.0)
+        admin = kafka_broker.admin()
+        lost, healthy = (TopicPartition(group.topic, n) for n in (0, 1))
+        admin.alter_group_offsets(
+            group.name, {lost: OffsetAndMetadata(10), healthy: OffsetAndMetadata(10)}
+        )
+        admin.delete_records({lost: 990})
+        admin.close()
+        second = group.join(max_vectors=400)
+        taken = [r for b in second.take(1000) for r in b.records]
+        kafka_broker.produce(group.topic, b"last", partition=1)
+        while taken[-1].value != b"last":
+            taken += second.take(1)[-1].records
+        read = [[r.offset for r in taken if r.partition == n] for n in (0, 1)]
+        assert read == [[*range(990, 1000)], [*range(10, 1001)]]
 
 
 def test_a_topic_that_is_made_anew_is_committed_from_its_beginning_on(
