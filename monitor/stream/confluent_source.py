@@ -142,7 +142,8 @@ class ConfluentSource(PollingSource):
         if any(map(Message.error, messages)):
             told = [(message, error) for message in messages if (error := message.error())]
             messages = [message for message in messages if not message.error()]
-        polled = self._by_partition(messages)
+        ours = self._ledger.settled()  # a revocation may have come between two of the messages
+        polled = {p: rs for p, rs in self._by_partition(messages).items() if p in ours}
         self._positions |= {p: records[-1].offset + 1 for p, records in polled.items()}
         self._backlog.add(polled)
         self._heed(told)
