@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from monitor.batch import Matrix
@@ -59,6 +58,6 @@ def _device_us(detector: Detector, values: Matrix) -> float:
         for _ in range(REPETITIONS):
             detector.score(values)
     # What launches them on the processor is told the same time once more.
-    on_device = (e for e in profiled.events() if e.device_type == DeviceType.CUDA)
+    on_device = (e for e in profiled.events() if e.device_type.name == "CUDA")
     total_us = sum(event.self_device_time_total for event in on_device)
     return float(total_us) / REPETITIONS
