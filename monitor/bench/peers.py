@@ -85,11 +85,12 @@ def pyod_rate(values: Matrix, hidden: list[int]) -> float:
     model = AutoEncoder(epoch_num=1, hidden_neuron_list=hidden, verbose=0, device="cpu")
     model.fit(values[:PYOD_TRAINING_VECTORS])
     batch = values[:PYOD_BATCH]
-    model.decision_function(batch)
+    score = partial(model.decision_function, batch, batch_size=PYOD_BATCH)  # by itself 32 at a time
+    score()
     seconds = []
     for _ in range(PYOD_REPETITIONS):
         started = perf_counter()
-        model.decision_function(batch)
+        score()
         seconds.append(perf_counter() - started)
     return len(batch) / min(seconds)
 
