@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 from time import monotonic, process_time
 from typing import Any
@@ -132,25 +133,36 @@ def one_at_a_time(options: dict[str, Any], topic: str, count: int, bundle: Path)
         scores = detector.score(np.array([vector], np.float32))
         return bool(scores.errors[0] > scores.threshold)
 
-    return _pace(options, topic, count, lambda values: list(map(judge, values)))
+    return _pace(options, topic, count, lambda values: list(map(judge, values)), fetched=True)
 
 
 def _pace(
-    options: dict[str, Any], topic: str, count: int, handle: Callable[[Sequence[bytes]], object]
+    options: dict[str, Any],
+    topic: str,
+    count: int,
+    handle: Callable[[Sequence[bytes]], object],
+    fetched: bool = False,
 ) -> Pace:
-    """Handle at least so many records from the topic's beginning, a poll at a time."""
-    polls, handled = _polls(options, topic), 0
-    next(polls)  # connects
-    started, cpu_before = monotonic(), process_time()
-    while handled < count:
-        values = next(polls)
-        if values:
-            handle(values)
-        handled += len(values)
-        if monotonic() - started > PATIENCE_SECONDS:
-            raise StreamError(f"only {handled} of {count} records of topic {topic} came.")
-    seconds, cpu_seconds = monotonic() - started, process_time() - cpu_before
-    polls.close()
+    """Handle at least so many records from the topic's beginning, a poll at a time.
+
+    Args:
+        fetched: the first records are there before the time starts: of few they are a part.
+    """
+    handled = 0
+    with closing(_polls(options, topic)) as polls:
+        ahead = next(polls)  # connects
+        while fetched and not ahead:
+            ahead = next(polls)
+        started, cpu_before = monotonic(), process_time()
+        for values in chain([ahead], polls):
+            if values:
+                handle(values)
+            handled += len(values)
+            if handled >= count:
+                break
+            if monotonic() - started > PATIENCE_SECONDS:
+                raise StreamError(f"only {handled} of {count} records of topic {topic} came.")
+        seconds, cpu_seconds = monotonic() - started, process_time() - cpu_before
     return Pace(handled / seconds, 1e6 * cpu_seconds / handled)
 
 
