@@ -13,8 +13,10 @@ from monitor.bench import synthetic
 from monitor.bench.bench import Bench, Extent
 from monitor.bench.encoders import arrow_records
 from monitor.bench.figures import Figure, Goal
+from monitor.bench.loops import Pace
 from monitor.bench.memory import growth
 from monitor.bench.parsers import PARSERS, can_parse
+from monitor.bench.pipeline import cheapest, fastest, over
 from monitor.bench.plots import draw
 from monitor.bench.report import facts, table, write
 from monitor.bench.run import run
@@ -152,3 +154,10 @@ def test_arrow_records_hold_the_vectors_they_are_made_of(fitted: Fitted) -> None
     records = arrow_records(detector, values, rows=10)
     read = build_codec(SPEC, VOCABULARIES).decode(records)
     np.testing.assert_array_equal(read.batch.values, values[:20])
+
+
+def test_the_daemon_is_held_against_the_better_loop_of_each_turn() -> None:
+    loops = [[Pace(10, 9.0), Pace(40, 3.0)], [Pace(20, 5.0), Pace(30, 4.0)]]
+    assert fastest(loops) == [20, 40]
+    assert cheapest(loops) == [5.0, 3.0]
+    assert over([10, 10], fastest(loops)) == [0.5, 0.25]
