@@ -2,14 +2,16 @@
 
 The topic is full beforehand. The rate is that between two looks at the sum of the workers' metrics:
 the first when all are ready, the last when a tenth is left, so that neither the start nor a
-partition that is done earlier counts. One and several take turns. Where cores are fewer than
-threads that want one, the processor time of a vector says what more cores would give: where it
-stays the same, so does the rate of each worker.
+partition that is done earlier counts. One and several take turns, and with them the bare loops of
+`monitor.bench.pipeline`, on half of the topic. Where cores are fewer than threads that want one,
+the processor time of a vector says what more cores would give: where it stays the same, so does the
+rate of each worker.
 """
 
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from time import monotonic, sleep
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.bench.bench import PARTITIONS, Backlog, Bench
 from monitor.bench.figures import Figure
 from monitor.bench.loops import PATIENCE_SECONDS, Pace
+from monitor.bench.pipeline import bare_loop, fastest, over, parsers_of
 from monitor.bench.processes import WatchedDaemon
 from monitor.bench.workloads import Workload
 from monitor.errors import StreamError
@@ -33,23 +36,29 @@ def run(bench: Bench) -> Iterator[Figure]:
     workload = bench.workloads[0]
     size = bench.extent.vectors or VECTORS
     backlog = bench.backlog(workload.records, size, f"JSON vectors, {workload.name}")
+    half = replace(backlog, size=size // 2)
     counts = (1, max(2, min(PARTITIONS, os.cpu_count() or 1)))
     paces: dict[int, list[Pace]] = defaultdict(list)
+    bare: dict[str, list[Pace]] = defaultdict(list)
     for turn in range(1, REPETITIONS + 1):
         for count in counts:
             paces[count].append(_pace(bench, workload, backlog, count))
+        for parser in parsers_of(workload):
+            bare[parser].append(bare_loop(bench, workload.bundle, half, parser))
         told = ", ".join(f"{count}: {found[-1].per_second:,.0f}" for count, found in paces.items())
         bench.say(f"workers and vectors/s, {turn} of {REPETITIONS}: {told}")
     one, several = (paces[count] for count in counts)
     for count, found in paces.items():
         name = f"{workload.name}, JSON: {count} worker{'s' * (count > 1)}"
-        yield Figure(name, "vectors/s", [pace.per_second for pace in found])
-        yield Figure(f"{name}, CPU", "us/vector", [pace.cpu_us for pace in found])
-    pairs = list(zip(several, one, strict=True))
+        rates, cpu_us = [pace.per_second for pace in found], [pace.cpu_us for pace in found]
+        yield Figure(name, "vectors/s", rates)
+        yield Figure(f"{name}, CPU", "us/vector", cpu_us)
+        shares = over(rates, fastest(bare.values()))
+        yield Figure(f"{name} over the faster bare loop", "", shares)
     name = f"{workload.name}, JSON: {counts[1]} workers over one"
-    rates = [more.per_second / less.per_second for more, less in pairs]
-    yield Figure(name, "times", rates, note=f"they and the broker on {os.cpu_count()} cores")
-    costs = [more.cpu_us / less.cpu_us for more, less in pairs]
+    times = over((pace.per_second for pace in several), (pace.per_second for pace in one))
+    yield Figure(name, "times", times, note=f"they and the broker on {os.cpu_count()} cores")
+    costs = over((pace.cpu_us for pace in several), (pace.cpu_us for pace in one))
     yield Figure(f"{name}, CPU of a vector", "times", costs)
 
 
