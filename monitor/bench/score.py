@@ -3,7 +3,9 @@
 Both have as many threads, those that torch takes by default.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import median
 
 import torch
@@ -44,16 +46,26 @@ def run(bench: Bench) -> Iterator[Figure]:
 def bare_rate(detector: Detector, values: Matrix) -> tuple[float, int]:
     """Vectors a second of a bare forward pass and mean squared error, at the batch that suits best.
 
+    All cores that this process may use share its operations.
+
     Returns:
         The rate, and the batch.
     """
     rates = []
-    with torch.inference_mode():
+    with torch.inference_mode(), _threads(len(os.sched_getaffinity(0))):
         for batch in BARE_BATCHES:
             z = _inputs(detector.model, _batch(values, batch))
             [*seconds] = seconds_a_call(_bare(detector.model, z), turns=3).values()
             rates.append((batch / min(map(min, seconds)), batch))
     return max(rates)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
 
 
 def _beside_bare(name: str, detector: Detector, values: Matrix) -> tuple[Figure, Figure]:

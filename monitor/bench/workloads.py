@@ -10,18 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from monitor.batch import Matrix
 from monitor.bench import synthetic
 from monitor.bundle import load, save
 from monitor.contracts.manifest import TrainingFacts
 from monitor.demo.run import BENIGN, LABEL_COLUMN, SPEC, TEST, TRAINING
-from monitor.detect.calibration import Calibration
 from monitor.detect.detector import Detector
-from monitor.detect.fit import FitOptions, Fitted, fit
-from monitor.detect.model import ReconstructionModel
-from monitor.detect.networks.dense import DenseAutoencoder
+from monitor.detect.fit import FitOptions, fit
 from monitor.features import FeatureSpec
 from monitor.ingest.files import open_vectors
 from monitor.ingest.json_codec import JsonCodec
@@ -81,8 +77,8 @@ def wide(folder: Path, features: int = WIDE_FEATURES, options: FitOptions = QUIC
 
 
 def small(folder: Path) -> Workload:
-    """The same traffic, judged by one autoencoder of 115-64-16-64-115."""
-    _train(folder, WIDE_FEATURES, replace(QUICK, hidden=SMALL_HIDDEN), 1)
+    """The same traffic, judged as after `monitor train --hidden 64,16 --members 1`."""
+    _train(folder, WIDE_FEATURES, replace(QUICK, hidden=SMALL_HIDDEN, members=1))
     widths = "-".join(map(str, (*SMALL_HIDDEN, *SMALL_HIDDEN[-2::-1])))
     return _synthetic(f"{WIDE_FEATURES}-{widths}-{WIDE_FEATURES}", folder, WIDE_FEATURES)
 
@@ -118,11 +114,10 @@ def _workload(
     return Workload(name, bundle, records, [suspects[row] for row in batch.rows[worst]])
 
 
-def _train(folder: Path, features: int, options: FitOptions, members: int | None = None) -> None:
+def _train(folder: Path, features: int, options: FitOptions) -> None:
     spec = synthetic.spec(features)
     values = synthetic.vectors(features, WIDE_TRAINING_VECTORS)
     fitted = fit(spec, values, [()] * features, options)
-    detector = fitted.detector if members is None else _fewer_members(fitted, members)
     facts = TrainingFacts(
         source="synthetic",
         trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,25 +131,4 @@ def _train(folder: Path, features: int, options: FitOptions, members: int | None
         best_epoch=fitted.history.best_epoch,
         seconds=0.0,
     )
-    save(detector, facts, folder)
-
-
-def _fewer_members(fitted: Fitted, members: int) -> Detector:
-    """The first of its dense autoencoders alone, calibrated anew."""
-    detector = fitted.detector
-    whole = detector.model.network
-    assert isinstance(whole, DenseAutoencoder)
-    network = DenseAutoencoder(detector.model.preprocessor.inputs, whole.hidden, members)
-    network.load_state_dict({k: v[:members] for k, v in whole.state_dict().items()})
-    model = ReconstructionModel(detector.model.preprocessor, network).eval()
-    with torch.inference_mode():
-        held_back = torch.from_numpy(fitted.held_back)
-        model.surprise.fit(model.squared_errors(held_back), model.preprocessor.features)
-        errors = model(held_back).numpy()
-    return Detector(
-        detector.spec,
-        detector.vocabularies,
-        model,
-        Calibration.fit(errors),
-        detector.false_alarm_rate,
-    )
+    save(fitted.detector, facts, folder)
