@@ -103,8 +103,9 @@ class JsonCodec:
         """Read what has a layout, known or learnt now; the rows that are left."""
         left = self._read_known(values, range(len(values)), parts)
         if len(left) > max(FEW_RECORDS, FEW_RATIO * len(values)):
-            self._read_singly(values, left[:DOCUMENTS_KEPT], parts, found)
-            left = left[DOCUMENTS_KEPT:]
+            step = max(len(left) // DOCUMENTS_KEPT, 1)  # from all over: producers come in turns
+            self._read_singly(values, left[::step], parts, found)
+            left = [row for n, row in enumerate(left) if n % step]
             if self._learn(found[0].documents, afresh=len(left) > len(values) / 2):
                 left = self._read_known(values, left, parts)
         if self._objects and len(left) > (1 - WORTHWHILE_RATIO) * len(values):
@@ -136,5 +137,5 @@ class JsonCodec:
         objects = [document for document in documents if isinstance(document, dict)]
         known, identity = self._objects, self._reader.identity if self._read_origins else None
         if objects:
-            self._objects = learn(self.spec, identity, objects, known, afresh)
+            self._objects = learn(self.spec, identity, objects, known, afresh) or known
         return self._objects not in (None, known)

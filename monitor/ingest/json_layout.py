@@ -34,8 +34,9 @@ NO_NUMBER = float("nan")
 READ_AT_ONCE = 256
 """Records whose values, each an object of Python's, find room in a core's cache."""
 
+PROBED = 64
 WORTHWHILE_RATIO = 1 / 8
-"""Where fewer records than these are laid out so, the rest is not tried."""
+"""Where fewer of some records from all over a micro-batch are laid out so, it is not tried on."""
 
 Encode = Callable[[int, Sequence[Any]], Matrix]
 """The values of a categorical feature, by its position, to (n,) codes."""
@@ -141,12 +142,13 @@ class Layout:
 
     def read(self, values: Sequence[bytes], encode: Encode) -> Read:
         """Those of the values that are laid out so, and nothing of the others."""
+        probed = values[:: max(len(values) // PROBED, 1)]
+        if len(self._read(probed, encode).kept) < WORTHWHILE_RATIO * len(probed):
+            values = values[:PROBED]
         reads: list[Read] = []
         for at in range(0, len(values), READ_AT_ONCE):
             read = self._read(values[at : at + READ_AT_ONCE], encode)
             reads.append(replace(read, kept=read.kept + at))
-            if len(read.kept) < WORTHWHILE_RATIO * READ_AT_ONCE:
-                break
         return Read(
             np.concatenate([read.kept for read in reads]),
             np.concatenate([read.matrix for read in reads]),

@@ -52,5 +52,5 @@ class Limits:
             raise RecordError(Reason.TOO_LARGE, error)
 
     def counted(self, vectors: int) -> int:
-        """How many vectors a refused record counts for, by what it says: no lie spoils the count."""
+        """How many vectors a refused record counts for, by its claim: no lie spoils the count."""
         return min(max(vectors, 1), self.max_record_vectors)

@@ -49,9 +49,9 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         self.vectors = Counter(
             "anomaly_monitor_vectors",
-            "Vectors dealt with: scored, dead-lettered (as many as the record claims to hold, but no "
-            "more than input.max_record_vectors), or "
-            "passed over because the spec's select does not choose them.",
+            "Vectors dealt with: scored, dead-lettered (as many as the record claims to hold, at "
+            "most input.max_record_vectors), or passed over because the spec's select does not "
+            "choose them.",
             ["outcome"],
             registry=registry,
         )
