@@ -20,12 +20,12 @@ from kafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
-    SaslAuthenticationFailedError,
     for_code,
 )
 
 from monitor.config import KafkaSettings
-from monitor.stream.client import RECONNECT_BACKOFF_MAX_MS, connect
+from monitor.errors import MonitorError
+from monitor.stream.client import RECONNECT_BACKOFF_MAX_MS, BrokerAwayError, connect
 from monitor.stream.clock import now_ms
 
 RECONNECT_BACKOFF_MS = 500
@@ -35,7 +35,6 @@ TOKEN_SECONDS = 300
 LOGGER = logging.getLogger("kafka.librdkafka")
 
 _OWN_ERRORS: dict[int, type[KafkaError]] = {
-    ClientError._AUTHENTICATION: SaslAuthenticationFailedError,
     ClientError._BAD_COMPRESSION: CorruptRecordError,
     ClientError._BAD_MSG: CorruptRecordError,
     ClientError._MSG_TIMED_OUT: KafkaTimeoutError,
@@ -49,6 +48,22 @@ def find_broker(kafka: KafkaSettings) -> None:
     Raises: as `monitor.stream.client.connect`.
     """
     connect(KafkaAdminClient, kafka).client.close()
+
+
+def refuses_login(error: ClientError, kafka: KafkaSettings) -> bool:
+    """Whether it is a login that the broker refuses.
+
+    For this client a login that ends with the connection, as when a broker stops, is the same.
+    """
+    if error.code() != ClientError._AUTHENTICATION:
+        return False
+    try:
+        find_broker(kafka)
+    except BrokerAwayError:
+        return False
+    except MonitorError:
+        return True
+    return False
 
 
 def options(kafka: KafkaSettings) -> dict[str, Any]:

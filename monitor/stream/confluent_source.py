@@ -66,12 +66,12 @@ class ConfluentSource(PollingSource):
     """Polls with confluent-kafka."""
 
     _consumer: Consumer
+    _refusal: KafkaError | None = None
 
     def _open(self) -> None:
         confluent_client.find_broker(self._kafka)
         self._coordinator_is_up, self._is_paused = True, False
         self._positions: dict[Partition, int] = {}
-        self._refusal: KafkaError | None = None
         self._consumer = Consumer(self._options(), logger=confluent_client.LOGGER)
 
     def _options(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class ConfluentSource(PollingSource):
 
     def _on_error(self, error: ClientError) -> None:
         heard = _in_words(error)
-        if isinstance(heard, FATAL):
+        if isinstance(heard, FATAL) or confluent_client.refuses_login(error, self._kafka):
             self._refusal = heard
 
     def _commit(self, offsets: Offsets) -> None:

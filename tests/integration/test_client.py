@@ -6,11 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError as ClientError
 from kafka import KafkaAdminClient
+from pydantic import SecretStr
 
 from monitor.config import KafkaSettings
 from monitor.errors import BrokerError, SettingsError
 from monitor.stream.client import BrokerAwayError, client_options, connect
+from monitor.stream.confluent_client import refuses_login
 from tests.support.kafka_server import KafkaServer
 from tests.support.secured import certificate
 
@@ -92,6 +95,21 @@ def test_a_login_where_none_is_asked_for_is_said(secured_kafka: KafkaServer) -> 
 def test_a_broker_that_is_not_there_is_away() -> None:
     with pytest.raises(BrokerAwayError, match="the connection is refused"):
         connects(settings("127.0.0.1:1", "PLAINTEXT"))
+
+
+def test_a_login_that_fails_is_refused_only_where_the_broker_says_so(
+    secured_kafka: KafkaServer,
+) -> None:
+    """confluent-kafka says the same of one that a broker cuts short as it stops."""
+    failed = ClientError(ClientError._AUTHENTICATION, "disconnected during the handshake")
+    login = {"sasl_mechanism": "PLAIN", **LOGIN}
+    kafka = settings(secured_kafka.address("LOGIN"), "SASL_PLAINTEXT", **login)
+    wrong = kafka.model_copy(update={"sasl_password": SecretStr("guess")})
+    away = kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    assert refuses_login(failed, wrong)
+    assert not refuses_login(failed, away)
+    assert not refuses_login(failed, kafka)
+    assert not refuses_login(ClientError(ClientError._TRANSPORT), wrong)
 
 
 def test_a_file_that_is_no_certificate_is_named() -> None:
