@@ -59,11 +59,15 @@ class BatchSettings(BaseModel):
         default=8_388_608,
         ge=1,
         le=1_073_741_824,
-        description="Their values, in bytes. Together with max_vectors it bounds memory: up to six "
-        "micro-batches are in it at a time.",
+        description="Their values, in bytes. A micro-batch ends with the poll that reaches it, and "
+        "may hold what that poll brings more. Up to six micro-batches are in memory at a time.",
     )
     max_delay_ms: int = Field(
-        default=20, ge=0, le=60_000, description="Time a micro-batch waits to be filled."
+        default=20,
+        ge=0,
+        le=60_000,
+        description="Time a micro-batch waits to be filled. One that is waited for, as under "
+        "little load, ends sooner: when nothing came for 2 ms.",
     )
 
 

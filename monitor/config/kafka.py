@@ -107,7 +107,10 @@ class KafkaSettings(BaseModel):
         default="dead-letters", description="Where records that are no vectors are kept."
     )
     session_timeout_ms: int = Field(
-        default=10_000, ge=500, description="Silence after which the group gives up on this member."
+        default=10_000,
+        ge=500,
+        description="Silence after which the group gives up on this member. With confluent-kafka "
+        "an hour at most: what is more is taken for an hour.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="SSL: encrypted. SASL_...: with a login."

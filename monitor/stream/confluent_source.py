@@ -91,6 +91,8 @@ class ConfluentSource(PollingSource):
             "auto.offset.reset": "error",  # _reset does it, so that it is counted and logged
             "check.crcs": True,
             "queued.max.messages.kbytes": FETCH_MAX_BYTES // 1024,
+            "fetch.max.bytes": FETCH_MAX_BYTES,
+            "max.partition.fetch.bytes": FETCH_MAX_BYTES // 4,
             "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
             "statistics.interval.ms": STATISTICS_MS,
             "stats_cb": self._on_statistics,
