@@ -40,12 +40,14 @@ class Worker:
 
     Attributes:
         error: the sentence that it has ended with, where it had one.
+        was_ready: whether it has done its work for a moment at least.
         told: its metrics as scraped last.
     """
 
     def __init__(self, command: Sequence[str], place: Place) -> None:
         self.place = place
         self.error = ""
+        self.was_ready = False
         self.told: Families = {}
         self._url = self._half_line = ""
         with _hangup_blocked():
@@ -70,6 +72,7 @@ class Worker:
         for facts in map(_facts, lines):
             self._url = facts.get("url", self._url)
             self.error = facts.get("error", self.error)
+            self.was_ready |= "ready" in facts
         return bool(told)
 
     def families(self) -> Families:

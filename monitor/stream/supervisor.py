@@ -61,6 +61,7 @@ class Supervisor:
         self._selector = DefaultSelector()
         self._due: dict[int, float] = {}
         self._failures = 0
+        self._proven = False  # the settings, by one worker that was ready with them
         self._failed_at = float("-inf")
         self._failure: MonitorError | None = None
         self._deadline: float | None = None
@@ -102,14 +103,16 @@ class Supervisor:
             self._selector.register(worker.output, EVENT_READ, partial(self._hear, worker))
 
     def _hear(self, worker: Worker) -> None:
-        if worker.hear():
+        more = worker.hear()
+        self._proven |= worker.was_ready
+        if more:
             return
         self._selector.unregister(worker.output)
         code = self._crew.ended(worker)
         reason = worker.error or _in_words(code)
         if self._deadline is not None:
             return
-        if code == SetupError.exit_code:
+        if code == SetupError.exit_code and not self._proven:
             self._stop(SetupError(reason))
         else:
             self._start_again(worker.place.number, reason)

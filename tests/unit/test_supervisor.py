@@ -40,6 +40,18 @@ def test_what_must_be_put_right_first_ends_all_with_the_sentence_of_the_first_to
     assert str(caught.value) == "bundle x: no such folder."
 
 
+def test_once_a_worker_has_been_ready_what_is_to_be_put_right_is_a_failure_like_others(
+    tmp_path: Path,
+) -> None:
+    been = tmp_path / "been"
+    with pytest.raises(StreamError, match="worker 0, the last: bundle x: half copied"):
+        run(
+            f"""if not os.path.exists({str(been)!r}):
+  open({str(been)!r}, "w"); print('{{"ready": "yes"}}', flush=True); os.kill(os.getpid(), 9)
+ print('{{"error": "bundle x: half copied."}}'); sys.exit(2)"""
+        )
+
+
 def test_a_worker_that_ends_again_and_again_ends_all() -> None:
     with pytest.raises(StreamError) as caught:
         run("""print('{"error": "record 7 cannot be told."}'); sys.exit(1)""")
