@@ -41,6 +41,11 @@ class ConfluentSink(PublishingSink):
                 producer.purge()
                 producer.flush(FLUSH_SECONDS)
 
+    def tend(self) -> None:
+        """Take what waits in the client's queue, which grows otherwise: its log, and its tokens."""
+        if self._producer:
+            self._producer.poll(0)
+
     def _open(self) -> None:
         if self._producer is None:
             confluent_client.find_broker(self._kafka)

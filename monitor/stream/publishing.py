@@ -94,9 +94,14 @@ class PublishingSink(ABC):
             StreamError: an output cannot be published.
             AbandonedError: `stop_trying` was called and the time is over.
         """
+        self.tend()
         for chunk in _chunks(outputs):
             self._publish(chunk)
         self._acknowledge(next_offsets)
+
+    def tend(self) -> None:
+        """Let the producer do what is due, to be called now and then; nothing by default."""
+        return
 
     def stop_trying(self, after_s: float) -> None:
         """From now on a write that is not acknowledged gives up after so many seconds."""

@@ -70,6 +70,22 @@ def test_outputs_are_published_in_order_and_then_acknowledged(bench: Bench) -> N
     assert bench.published(bench.alerts, count=len(values)) == values
 
 
+def test_a_sink_without_work_keeps_what_its_client_has_to_say_from_piling_up(
+    kafka_broker: Broker,
+) -> None:
+    bench = bench_on(kafka_broker, "confluent-kafka")
+    bench.sink.write([Output(bench.alerts, b"k", b"first")], OFFSETS)
+    producer = bench.sink._producer
+    producer.produce(bench.alerts, b"its answer is an event that waits")
+
+    def is_taken() -> bool:
+        bench.sink.write([], OFFSETS)
+        return len(producer) == 0
+
+    until(is_taken)
+    bench.sink.close(5.0)
+
+
 def test_without_outputs_the_offsets_are_acknowledged_and_no_producer_is_made(
     bench: Bench,
 ) -> None:
