@@ -10,7 +10,7 @@ line over the logarithm, and is stored as that.
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from math import log
+from math import ceil, log
 from threading import local
 
 import numpy as np
@@ -61,7 +61,7 @@ class CpuScorer:
         self.fallbacks = Fallbacks()
         self._model = model
         self._rows = chunk_rows(model.preprocessor.inputs)
-        self._of_thread = local()
+        self._of_thread, self._threads = local(), threads
         self._pool = (
             ThreadPoolExecutor(threads, "scoring", torch.set_num_threads, (1,))
             if threads > 1
@@ -71,7 +71,8 @@ class CpuScorer:
     def errors(self, values: Matrix) -> NDArray[np.float32]:
         """(n, f) float32 vectors in spec order to (n,) errors, in nats; n may be 0."""
         errors = np.empty(len(values), np.float32)
-        parts = [slice(start, start + self._rows) for start in range(0, len(values), self._rows)]
+        rows = min(max(ceil(len(values) / self._threads), FEWEST), self._rows)
+        parts = [slice(start, start + rows) for start in range(0, len(values), rows)]
         each = self._pool.map if self._pool and len(parts) > 1 else map
         deque(each(partial(self._score, values, errors), parts), maxlen=0)
         return errors
