@@ -42,6 +42,8 @@ from monitor.stream.polling import (
 PAUSED_POLL_MS = 10
 LEAVE_SECONDS = 1.0
 METADATA_SECONDS = 2.0
+RETRY_BACKOFF_MS = 10
+"""Some polls sleep for so long although records are there; kafka-python's own is 100."""
 
 log = structlog.get_logger()
 
@@ -68,6 +70,7 @@ class KafkaSource(PollingSource):
             "fetch_max_bytes": FETCH_MAX_BYTES,
             "max_partition_fetch_bytes": FETCH_MAX_BYTES // 4,
             "metrics_enabled": False,
+            "retry_backoff_ms": RETRY_BACKOFF_MS,
         }
 
     @property
