@@ -220,6 +220,7 @@ class ConfluentSource(PollingSource):
             elif not told.error:
                 self._begin(partition)
         self._consumer.assign([self._from_here(partition) for partition in partitions])
+        self._consumer.resume(assigned)  # one that we had and gave back while it was paused
         self._membership.assigned(partitions)
 
     def _on_revoke(self, _: Consumer, revoked: list[TopicPartition]) -> None:
