@@ -91,7 +91,7 @@ def _work(place: "Place", read_settings: Callable[[], "Settings"]) -> None:
 
         service = build_service(settings, read_settings)
         tell(url=service.url)
-        service.run()
+        service.run(lambda: tell(ready="yes"))
     except MonitorError as error:
         tell(error=str(error))
         sys.exit(error.exit_code)

@@ -63,5 +63,8 @@ class Sink(Protocol):
             MonitorError: an output cannot be published; nothing is acknowledged.
         """
 
+    def tend(self) -> None:
+        """Do what is due although there is nothing to write; called now and then."""
+
     def close(self, timeout_s: float) -> None:
         """Let go of the connection."""

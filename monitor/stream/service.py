@@ -210,13 +210,17 @@ class Service:
         """Where its telemetry is."""
         return self._telemetry.url
 
-    def run(self) -> None:
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until a signal; then finish in good order.
+
+        Args:
+            on_ready: called each time that it becomes ready.
 
         Raises:
             BrokerError: the cluster refuses what the settings ask for; nothing was consumed.
             StreamError: the stream had to stop rather than lose something.
         """
+        self._on_ready = on_ready
         with self._signals():
             self._telemetry.start()
             log.info("telemetry", url=self._telemetry.url)
@@ -300,6 +304,7 @@ class Service:
         self._observe(scored.errors, len(scored.anomalous))
 
     def _idle(self) -> None:
+        self._sink.tend()
         judged = self._pipeline.tick()
         if judged.outputs:
             self._sink.write(judged.outputs, {})
@@ -346,6 +351,8 @@ class Service:
         if self._health.ready != self._was_ready:
             self._was_ready = not self._was_ready
             log.info("ready" if self._was_ready else "not ready", **self._health.parts)
+            if self._was_ready:
+                self._on_ready()
 
     def _close(self) -> None:
         log.info("stopping")
