@@ -82,6 +82,8 @@ CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
 AHEAD = 3
 """Micro-batches that are being decoded or scored, or wait for the main thread to tell of them."""
+FEW_CORES = 3
+"""On so few a thread more to want the GIL costs more than decoding beside scoring brings."""
 NOTHING = np.empty(0, np.float32)
 
 log = structlog.get_logger()
@@ -250,7 +252,8 @@ class Service:
         tune_process()
         self._source.start()
         ahead: deque[Future[Scored]] = deque()
-        with self._thread("decoder") as decoder, self._thread("scorer") as scorer:
+        with self._thread("scorer") as scorer, self._thread("decoder") as another:
+            decoder = another if len(os.sched_getaffinity(0)) > FEW_CORES else scorer
             while not self._stopping:
                 piece = self._next_piece(0 if ahead else NEXT_SECONDS)
                 self._reload.if_asked()
