@@ -7,7 +7,7 @@ Threads:
 | name        | owner           | what I/O it does                      | how it ends             |
 |-------------|-----------------|---------------------------------------|-------------------------|
 | main        | `Service.run`   | Kafka's producer and admin            | returns                 |
-| decoder     | `Service._serve`| none                                  | with its executor       |
+| decoder     | `Service._serve`| none; only where cores are many       | with its executor       |
 | scorer      | `Service._serve`| none but the GPU's                    | with its executor       |
 | scoring_*   | `CpuScorer`     | none; only where cores are many       | with the process        |
 | source      | `PollingSource` | Kafka's consumer; its admin to begin  | `PollingSource.close`   |
@@ -16,9 +16,10 @@ Threads:
 | (unnamed)   | librdkafka      | both, in place of those two           | with either             |
 | telemetry   | TelemetryServer | HTTP; a further thread a request      | `TelemetryServer.close` |
 
-The four stages overlap: while the source polls, the decoder is at an older micro-batch, the scorer
-at one older still, and the main thread tells of the oldest. Each hands over a bounded number of
-them, in order. Between two the main thread takes what SIGHUP asks it to (`monitor.stream.reload`).
+The stages overlap: while the source polls, the decoder is at an older micro-batch, the scorer at
+one older still, and the main thread tells of the oldest. Where cores are few the scorer decodes as
+well. Each hands over a bounded number of them, in order. Between two the main thread takes what
+SIGHUP asks it to (`monitor.stream.reload`).
 No thread must die unseen: what ends the source is raised by `PollingSource.next`, what ends
 decoding or scoring by its future, and any of it ends the service.
 
