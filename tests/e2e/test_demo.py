@@ -147,9 +147,10 @@ def test_it_ends_by_itself_with_a_line_of_figures(finished: Run) -> None:
 
 def test_the_alerts_come_with_their_reasons(finished: Run) -> None:
     shown = finished.text.partition("3/4")[2].partition("4/4")[0]
-    assert re.search(
-        r"neptune +(Low|Medium|High|Critical) +\w+ [^,]+, (expected|usually|always)", shown
-    )
+    alerts = re.findall(r"^ +(\w+) +(?:Low|Medium|High|Critical) +(.+)$", shown, re.MULTILINE)
+    assert "neptune" in dict(alerts)
+    for _, reason in alerts:
+        assert re.match(r"\w+ [^,]+, (expected|usually|always|never)", reason), reason
 
 
 def test_it_leaves_a_bundle_settings_and_a_log_to_go_on_with(finished: Run) -> None:
