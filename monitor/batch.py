@@ -42,10 +42,15 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Records polled together, and the offset to go on from once they are dealt with."""
+    """Records polled together, and the offset to go on from once they are dealt with.
+
+    Attributes:
+        epoch: under which assignment they were polled; see `monitor.stream.ledger`.
+    """
 
     records: Sequence[Record]
     next_offsets: Mapping[Partition, int]
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,13 @@ class KafkaSettings(BaseModel):
         description="Library that reads and writes. confluent-kafka is the extra `confluent`: "
         "small records cost it a fraction of the CPU.",
     )
+    delivery: Literal["auto", "exactly_once", "at_least_once"] = Field(
+        default="auto",
+        description="exactly_once: alerts, dead letters and offsets are committed in one "
+        "transaction, so that subscribers that read with isolation.level=read_committed see each "
+        "vector's once. at_least_once: after a failure some are published again, with the same "
+        "uid. auto: exactly_once where the broker supports it.",
+    )
     client_id: str = Field(
         default="anomaly-monitor", min_length=1, description="Name in the broker's log."
     )
@@ -105,6 +112,16 @@ class KafkaSettings(BaseModel):
     alert_topic: Topic = Field(default="alerts", description="Where alerts are published.")
     dead_letter_topic: Topic = Field(
         default="dead-letters", description="Where records that are no vectors are kept."
+    )
+    state_topic: Topic = Field(
+        default="monitor-state",
+        description="Where open incidents and baselines are kept, with the offsets that they "
+        "match. Compacted; made if it does not exist.",
+    )
+    journal_topic: Topic = Field(
+        default="monitor-journal",
+        description="Which offsets were dealt with, and what became of them: what "
+        "`monitor audit` reads. Made if it does not exist.",
     )
     session_timeout_ms: int = Field(
         default=10_000,

@@ -61,7 +61,8 @@ class Backlog:
         """End the growing micro-batch and put it in the queue, if it holds anything."""
         with self._changed:
             if self._records:
-                batch = MicroBatch(self._records, self._next_offsets)
+                epoch = self._ledger.assignment().epoch
+                batch = MicroBatch(self._records, self._next_offsets, epoch)
                 self._ledger.hand_out(self._first_offsets, batch.next_offsets)
                 self._begin()
                 self._queue.append(batch)
@@ -98,7 +99,8 @@ class Backlog:
             batches, self._queue = self._queue, deque()
             for batch in batches:
                 if kept := keep(batch.records):
-                    self._queue.append(MicroBatch(kept, _without(batch.next_offsets, partitions)))
+                    offsets = _without(batch.next_offsets, partitions)
+                    self._queue.append(MicroBatch(kept, offsets, batch.epoch))
             self._ledger.take_back(dropped)
             self._records = keep(self._records)
             self._bytes = _bytes(self._records)

@@ -20,6 +20,7 @@ from monitor.stream.publishing import (
     PublishingSink,
 )
 
+ANY_PARTITION = -1
 QUEUED_RECORDS = 1_000_000
 """More than are ever written at a time."""
 
@@ -82,6 +83,7 @@ class ConfluentSink(PublishingSink):
                     output.topic,
                     output.value,
                     output.key,
+                    ANY_PARTITION if output.partition is None else output.partition,
                     headers=list(output.headers),
                     on_delivery=partial(answer, output),
                 )

@@ -3,7 +3,7 @@
 Whoever brings another transport writes these two and nothing else:
 
     while batch := source.next(timeout_s=0.25):
-        sink.write(outputs_of(batch), batch.next_offsets)
+        sink.write(outputs_of(batch), batch)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,26 @@ Offsets = Mapping[Partition, int]
 """For each partition the offset to go on from: one more than the last that is dealt with."""
 
 
+class RewindError(Exception):
+    """These records are no longer ours to deal with: the group went on, or a transaction failed.
+
+    Nothing of them is published or committed by us. It never leaves the stream, which goes back to
+    what is committed.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The partitions that are ours.
+
+    Attributes:
+        epoch: another one as soon as any of them was taken away, or the source went back.
+    """
+
+    epoch: int = 0
+    partitions: frozenset[Partition] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """A record to publish.
@@ -24,6 +44,7 @@ class Output:
     Attributes:
         smaller: the same output in at most so many bytes, where it can be cut; None where it cannot
             and a topic that finds it too large stops the stream.
+        partition: where it must go; None where the key decides.
     """
 
     topic: str
@@ -31,6 +52,7 @@ class Output:
     value: bytes | None
     headers: Sequence[Header] = ()
     smaller: Callable[[int], "Output"] | None = None
+    partition: int | None = None
 
 
 class Source(Protocol):
@@ -46,8 +68,21 @@ class Source(Protocol):
     def acknowledge(self, next_offsets: Offsets) -> None:
         """Everything before these offsets is dealt with and may be committed."""
 
-    def owes(self, next_offsets: Offsets) -> bool:
-        """Whether something before these offsets is still to be dealt with, and by us."""
+    def assignment(self) -> Assignment:
+        """The partitions that are ours at this moment."""
+
+    def standing(self) -> MicroBatch:
+        """No records, and for each of our partitions the offset before which all is dealt with.
+
+        What is told while nothing comes is written with it.
+        """
+
+    def rewind(self) -> None:
+        """Forget what was handed out, and go back to what is committed; a new epoch begins.
+
+        Raises:
+            MonitorError: as `next`.
+        """
 
     def close(self, timeout_s: float) -> None:
         """Commit what is acknowledged and leave."""
@@ -56,11 +91,12 @@ class Source(Protocol):
 class Sink(Protocol):
     """Takes what comes of a micro-batch, and is the only one that acknowledges offsets."""
 
-    def write(self, outputs: Sequence[Output], next_offsets: Offsets) -> None:
-        """Publish all outputs, then acknowledge; on return both have happened.
+    def write(self, outputs: Sequence[Output], batch: MicroBatch) -> None:
+        """Publish all outputs and acknowledge the micro-batch's offsets; on return both happened.
 
         Raises:
             MonitorError: an output cannot be published; nothing is acknowledged.
+            RewindError: the records are no longer ours; nothing is published.
         """
 
     def tend(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from monitor.batch import Partition, Record
-from monitor.stream.contracts import Offsets
+from monitor.stream.contracts import Assignment, Offsets
 
 
 @dataclass(slots=True)
@@ -54,6 +54,12 @@ class Ledger:
     def __init__(self) -> None:
         self._partitions: dict[Partition, _Progress] = {}
         self._lock = Lock()
+        self._epoch = 0
+
+    def assignment(self) -> Assignment:
+        """The partitions that are ours at this moment."""
+        with self._lock:
+            return Assignment(self._epoch, frozenset(self._partitions))
 
     def assign(self, partitions: Iterable[Partition]) -> None:
         """These are ours from now on, with nothing handed out."""
@@ -64,7 +70,7 @@ class Ledger:
         """These are no longer ours; what becomes of their records is no more our concern."""
         with self._lock:
             for partition in partitions:
-                self._partitions.pop(partition, None)
+                self._epoch += self._partitions.pop(partition, None) is not None
 
     def hand_out(self, first_offsets: Offsets, next_offsets: Offsets) -> None:
         """The records from the first of these offsets on go to whoever deals with them."""

@@ -90,7 +90,8 @@ class Pipeline:
                 return
             records = batch.records[start:end]
             last = {Partition(record.topic, record.partition): record.offset for record in records}
-            yield MicroBatch(records, {where: offset + 1 for where, offset in last.items()})
+            next_offsets = {where: offset + 1 for where, offset in last.items()}
+            yield MicroBatch(records, next_offsets, batch.epoch)
 
     def decode(self, batch: MicroBatch) -> Decoded:
         """Records to vectors and rejects.

@@ -24,7 +24,7 @@ from monitor.config import BatchSettings, KafkaSettings
 from monitor.errors import BrokerError, MonitorError, StreamError
 from monitor.stream.backlog import Backlog
 from monitor.stream.client import REFUSALS, BrokerAwayError
-from monitor.stream.contracts import Offsets
+from monitor.stream.contracts import Assignment, Offsets
 from monitor.stream.ledger import Ledger
 from monitor.stream.link import BrokerLink
 from monitor.stream.membership import Membership, name
@@ -102,9 +102,17 @@ class PollingSource(ABC):
         """Everything before these offsets is dealt with; it is committed soon after."""
         self._ledger.acknowledge(next_offsets)
 
-    def owes(self, next_offsets: Offsets) -> bool:
-        """Whether something before these offsets is still to be dealt with, and by us."""
-        return self._ledger.in_flight(next_offsets.keys())
+    def assignment(self) -> Assignment:
+        """The partitions that are ours at this moment."""
+        return self._ledger.assignment()
+
+    def standing(self) -> MicroBatch:
+        """No records, and the offsets before which all is dealt with."""
+        return MicroBatch((), {}, self._ledger.assignment().epoch)
+
+    def rewind(self) -> None:
+        """Forget what was handed out, and go back to what is committed."""
+        raise NotImplementedError
 
     def pause(self, timeout_s: float) -> None:
         """Wait for so long, unless it is closed meanwhile."""

@@ -22,6 +22,7 @@ from kafka.errors import (
     UnknownProducerIdError,
 )
 
+from monitor.batch import MicroBatch
 from monitor.config import KafkaSettings
 from monitor.errors import BrokerError, StreamError
 from monitor.stream.client import REFUSALS, BrokerAwayError
@@ -87,7 +88,7 @@ class PublishingSink(ABC):
         self._open()
         self._health.ok("outputs")
 
-    def write(self, outputs: Sequence[Output], next_offsets: Offsets) -> None:
+    def write(self, outputs: Sequence[Output], batch: MicroBatch) -> None:
         """Publish all outputs, then acknowledge; on return both have happened.
 
         Raises:
@@ -97,7 +98,7 @@ class PublishingSink(ABC):
         self.tend()
         for chunk in _chunks(outputs):
             self._publish(chunk)
-        self._acknowledge(next_offsets)
+        self._acknowledge(batch.next_offsets)
 
     def tend(self) -> None:
         """Let the producer do what is due, to be called now and then; nothing by default."""

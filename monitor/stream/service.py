@@ -60,6 +60,7 @@ from monitor.ingest.limits import Limits
 from monitor.stream.checks import check_cluster, verify_outputs
 from monitor.stream.client import BrokerAwayError
 from monitor.stream.clock import now_ms
+from monitor.stream.contracts import Assignment, RewindError
 from monitor.stream.link import BrokerLink
 from monitor.stream.pipeline import Judged, Pipeline
 from monitor.stream.polling import PollingSource
@@ -204,6 +205,8 @@ class Service:
         self._metrics, self._health, self._link = metrics, health, link
         self._telemetry = telemetry
         self._pieces: deque[MicroBatch] = deque()
+        self._ahead: deque[Future[Scored]] = deque()
+        self._assignment = Assignment()
         self._stopping = False
         self._was_ready = False
         self._vectors = 0
@@ -252,27 +255,46 @@ class Service:
     def _serve(self) -> None:
         tune_process()
         self._source.start()
-        ahead: deque[Future[Scored]] = deque()
         with self._thread("scorer") as scorer, self._thread("decoder") as another:
             decoder = another if len(os.sched_getaffinity(0)) > FEW_CORES else scorer
             while not self._stopping:
-                piece = self._next_piece(0 if ahead else NEXT_SECONDS)
-                self._reload.if_asked()
-                if piece:
-                    decoded = decoder.submit(self._decode, piece)
-                    ahead.append(scorer.submit(self._score, piece, decoded))
-                if len(ahead) == AHEAD or (ahead and not piece):
-                    self._tell(ahead.popleft().result())
-                elif not ahead:
-                    self._idle()
-                self._tell_readiness()
-            while ahead:
-                self._tell(ahead.popleft().result())
+                try:
+                    self._go_on(decoder, scorer)
+                except RewindError as reason:
+                    self._go_back(reason)
+            while self._ahead:
+                self._tell(self._ahead.popleft().result())
+
+    def _go_on(self, decoder: Executor, scorer: Executor) -> None:
+        """Take what comes next, and tell of the oldest that is scored."""
+        ahead = self._ahead
+        piece = self._next_piece(0 if ahead else NEXT_SECONDS)
+        self._reload.if_asked()
+        self._follow(self._source.assignment())
+        if piece:
+            decoded = decoder.submit(self._decode, piece)
+            ahead.append(scorer.submit(self._score, piece, decoded))
+        if len(ahead) == AHEAD or (ahead and not piece):
+            self._tell(ahead.popleft().result())
+        elif not ahead:
+            self._idle()
+        self._tell_readiness()
+
+    def _follow(self, assignment: Assignment) -> None:
+        """Have the state of the partitions that are ours, and of no other."""
+        if assignment != self._assignment:
+            self._assignment = assignment
+
+    def _go_back(self, reason: RewindError) -> None:
+        """Forget what is in hand, and begin again at what is committed."""
+        log.warning("going back to what is committed", reason=str(reason))
+        self._pieces.clear()
+        self._ahead.clear()
+        self._source.rewind()
+        self._metrics.rewinds.inc()
 
     def _next_piece(self, timeout_s: float) -> MicroBatch | None:
-        """A micro-batch, or a piece of one; what others have been given meanwhile is left out."""
-        while self._pieces and not self._source.owes(self._pieces[0].next_offsets):
-            self._pieces.popleft()
+        """A micro-batch, or a piece of one."""
         if not self._pieces and (batch := self._source.next(timeout_s)):
             self._pieces.extend(self._pipeline.pieces(batch))
         return self._pieces.popleft() if self._pieces else None
@@ -300,10 +322,12 @@ class Service:
         return scored
 
     def _tell(self, scored: Scored) -> None:
+        if scored.batch.epoch != self._source.assignment().epoch:
+            raise RewindError("partitions were taken away before their records were dealt with")
         with self._stage("triage"):
             judged = self._pipeline.judge(scored)
         with self._stage("publish"):
-            self._sink.write(judged.outputs, scored.batch.next_offsets)
+            self._sink.write(judged.outputs, scored.batch)
         self._count(scored, judged)
         self._observe(scored.errors, len(scored.anomalous))
 
@@ -311,7 +335,7 @@ class Service:
         self._sink.tend()
         judged = self._pipeline.tick()
         if judged.outputs:
-            self._sink.write(judged.outputs, {})
+            self._sink.write(judged.outputs, self._source.standing())
         self._count_alerts(judged)
         self._observe(NOTHING, 0)
 

@@ -1,7 +1,7 @@
 """The sink: Kafka's producer, and the only place that lets offsets be committed.
 
     sink = KafkaSink(settings.kafka, source.acknowledge, verify, health)
-    sink.write(outputs, batch.next_offsets)
+    sink.write(outputs, batch)
 
 What does not depend on the client is in `monitor.stream.publishing`.
 """
@@ -84,7 +84,7 @@ def _produce(producer: KafkaProducer, output: Output) -> Future:
     headers = [(name, value or b"") for name, value in output.headers]
     value = _NOTHING if output.value is None else output.value
     try:
-        return producer.send(output.topic, value, output.key, headers)
+        return producer.send(output.topic, value, output.key, headers, output.partition)
     except KafkaError as error:
         return Future().failure(error)
 

@@ -180,6 +180,12 @@ class Metrics:
             ["topic", "partition"],
             registry=registry,
         )
+        self.rewinds = Counter(
+            "anomaly_monitor_rewinds",
+            "Times it went back to what is committed, since its records had been taken away or a "
+            "transaction had failed; what was in hand is done again and told of once.",
+            registry=registry,
+        )
         self.rebalances = Counter(
             "anomaly_monitor_rebalances", "Times partitions were assigned.", registry=registry
         )

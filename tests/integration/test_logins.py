@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.batch import Partition
+from monitor.batch import MicroBatch, Partition
 from monitor.config import BatchSettings, KafkaSettings
 from monitor.errors import BrokerError
 from monitor.stream.contracts import Offsets, Output
@@ -44,7 +44,7 @@ def write(kafka: KafkaSettings, topic: str, value: bytes) -> list[Offsets]:
     acknowledged: list[Offsets] = []
     sink = build_sink(kafka, acknowledged.append, lambda: None, Health("outputs"))
     try:
-        sink.write([Output(topic, None, value)], {Partition("vectors", 0): 1})
+        sink.write([Output(topic, None, value)], MicroBatch((), {Partition("vectors", 0): 1}))
     finally:
         sink.close(5.0)
     return acknowledged

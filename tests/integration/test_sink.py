@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from monitor.batch import Partition
+from monitor.batch import MicroBatch, Partition
 from monitor.config import KafkaSettings
 from monitor.errors import StreamError
 from monitor.stream.checks import verify_outputs
@@ -22,6 +22,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.kafka
 
 OFFSETS = {Partition("vectors", 0): 7}
+BATCH = MicroBatch((), OFFSETS)
 
 
 @dataclass
@@ -64,7 +65,7 @@ def bench(kafka_broker: Broker, client: str) -> Iterator[Bench]:
 
 def test_outputs_are_published_in_order_and_then_acknowledged(bench: Bench) -> None:
     values = [b"%d" % i for i in range(5000)]
-    bench.sink.write([Output(bench.alerts, b"10.0.0.5", value) for value in values], OFFSETS)
+    bench.sink.write([Output(bench.alerts, b"10.0.0.5", value) for value in values], BATCH)
     assert bench.acknowledged == [OFFSETS]
     # The embedded broker is wrong about how many there are.
     assert bench.published(bench.alerts, count=len(values)) == values
@@ -74,12 +75,12 @@ def test_a_sink_without_work_keeps_what_its_client_has_to_say_from_piling_up(
     kafka_broker: Broker,
 ) -> None:
     bench = bench_on(kafka_broker, "confluent-kafka")
-    bench.sink.write([Output(bench.alerts, b"k", b"first")], OFFSETS)
+    bench.sink.write([Output(bench.alerts, b"k", b"first")], BATCH)
     producer = bench.sink._producer
     producer.produce(bench.alerts, b"its answer is an event that waits")
 
     def is_taken() -> bool:
-        bench.sink.write([], OFFSETS)
+        bench.sink.write([], BATCH)
         return len(producer) == 0
 
     until(is_taken)
@@ -89,7 +90,7 @@ def test_a_sink_without_work_keeps_what_its_client_has_to_say_from_piling_up(
 def test_without_outputs_the_offsets_are_acknowledged_and_no_producer_is_made(
     bench: Bench,
 ) -> None:
-    bench.sink.write([], OFFSETS)
+    bench.sink.write([], BATCH)
     assert bench.acknowledged == [OFFSETS]
     assert "kafka-io" not in {thread.name for thread in threading.enumerate()}
     assert not bench.sink.is_open
@@ -102,7 +103,7 @@ def test_key_value_and_headers_arrive_as_they_are(bench: Bench) -> None:
         Output(bench.letters, None, None, [("reason", b"tombstone")]),
         Output(bench.letters, None, b""),
     ]
-    bench.sink.write(odd, OFFSETS)
+    bench.sink.write(odd, BATCH)
     records = bench.broker.consume_all(bench.letters, count=4)
     assert [(r.key, r.value, list(r.headers)) for r in records] == [
         (output.key, output.value, list(output.headers)) for output in odd
@@ -123,8 +124,8 @@ def test_an_output_that_is_too_large_for_its_topic_is_cut_if_it_may_be(
         return Output(small, None, noise[:size], smaller=cut)
 
     outputs = [Output(small, b"k", b"before"), cut(100_000), Output(small, b"k", b"after")]
-    bench.sink.write(outputs, OFFSETS)
-    bench.sink.write(outputs, OFFSETS)
+    bench.sink.write(outputs, BATCH)
+    bench.sink.write(outputs, BATCH)
     assert bench.acknowledged == [OFFSETS, OFFSETS]
     values = bench.published(small)
     assert sorted(map(len, values)) == [5, 5, 6, 6, 12_500, 12_500]
@@ -139,7 +140,7 @@ def test_an_output_that_is_too_large_and_must_not_be_cut_stops_the_stream(
     bench = bench_on(kafka_broker, client)
     huge = random.Random(1).randbytes(2_000_000)
     with pytest.raises(StreamError, match=f"topic {bench.alerts}: a record of 2000001 bytes is"):
-        bench.sink.write([Output(bench.alerts, b"k", huge)], OFFSETS)
+        bench.sink.write([Output(bench.alerts, b"k", huge)], BATCH)
     assert bench.acknowledged == []
     bench.sink.close(5.0)
 
@@ -148,12 +149,12 @@ def test_a_topic_that_is_deleted_stops_the_stream(kafka_broker: Broker, client: 
     if not kafka_broker.is_apache_kafka:
         pytest.skip("the embedded broker makes topics anew")
     bench = bench_on(kafka_broker, client)
-    bench.sink.write([Output(bench.alerts, b"k", b"first")], OFFSETS)
+    bench.sink.write([Output(bench.alerts, b"k", b"first")], BATCH)
     admin = kafka_broker.admin()
     admin.delete_topics([bench.alerts])
     admin.close()
     with pytest.raises(StreamError) as caught:
-        bench.sink.write([Output(bench.alerts, b"k", b"second")], OFFSETS)
+        bench.sink.write([Output(bench.alerts, b"k", b"second")], BATCH)
     assert f"topic '{bench.alerts}': does not exist" in str(caught.value)
     assert bench.acknowledged == [OFFSETS]
     bench.sink.close(timeout_s=0.5)
@@ -164,11 +165,13 @@ def test_while_the_broker_is_away_a_write_waits_and_then_succeeds(
     kafka_server: KafkaServer, client: str
 ) -> None:
     bench = bench_on(Broker("Kafka", kafka_server.bootstrap_servers, server=kafka_server), client)
-    bench.sink.write([Output(bench.alerts, b"k", b"before")], OFFSETS)
+    bench.sink.write([Output(bench.alerts, b"k", b"before")], BATCH)
     kafka_server.kill()
     later = {Partition("vectors", 0): 8}
     outputs = [Output(bench.alerts, b"k", b"during")]
-    writing = threading.Thread(target=bench.sink.write, args=(outputs, later), daemon=True)
+    writing = threading.Thread(
+        target=bench.sink.write, args=(outputs, MicroBatch((), later)), daemon=True
+    )
     writing.start()
     until(lambda: "refused" in bench.health.parts["outputs"])
     assert bench.acknowledged == [OFFSETS]
@@ -184,5 +187,5 @@ def test_a_sink_that_is_told_to_stop_gives_up_and_acknowledges_nothing(client: s
     bench = Bench(Broker("none", "127.0.0.1:1"), client, "alerts", "dead-letters")
     bench.sink.stop_trying(after_s=0.5)
     with pytest.raises(AbandonedError):
-        bench.sink.write([Output("alerts", b"k", b"lost to no one")], OFFSETS)
+        bench.sink.write([Output("alerts", b"k", b"lost to no one")], BATCH)
     assert bench.acknowledged == []
