@@ -37,8 +37,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from operator import attrgetter
+from contextlib import contextmanager, suppress
 from time import monotonic
 from types import FrameType
 
@@ -61,8 +60,9 @@ from monitor.stream.checks import check_cluster, verify_outputs
 from monitor.stream.client import BrokerAwayError
 from monitor.stream.clock import now_ms
 from monitor.stream.contracts import Assignment, RewindError
+from monitor.stream.counting import Counting
 from monitor.stream.link import BrokerLink
-from monitor.stream.pipeline import Judged, Pipeline
+from monitor.stream.pipeline import Pipeline
 from monitor.stream.polling import PollingSource
 from monitor.stream.process import tune_process
 from monitor.stream.publishing import AbandonedError, PublishingSink
@@ -209,7 +209,7 @@ class Service:
         self._assignment = Assignment()
         self._stopping = False
         self._was_ready = False
-        self._vectors = 0
+        self._counting = Counting(metrics, pipeline.triage)
 
     @property
     def url(self) -> str:
@@ -262,6 +262,11 @@ class Service:
                     self._go_on(decoder, scorer)
                 except RewindError as reason:
                     self._go_back(reason)
+            self._finish()
+
+    def _finish(self) -> None:
+        """Tell of what is scored; what can no longer be told of will be read again."""
+        with suppress(RewindError):
             while self._ahead:
                 self._tell(self._ahead.popleft().result())
 
@@ -309,12 +314,12 @@ class Service:
             executor.shutdown(cancel_futures=True)
 
     def _decode(self, piece: MicroBatch) -> Decoded:
-        with self._stage("decode"):
+        with self._counting.stage("decode"):
             return self._pipeline.decode(piece)
 
     def _score(self, piece: MicroBatch, decoding: "Future[Decoded]") -> Scored:
         decoded = decoding.result()
-        with self._stage("score"):
+        with self._counting.stage("score"):
             scored = self._pipeline.score(piece, decoded)
         halved, on_cpu = scored.detector.scorer.fallbacks.take()
         self._metrics.device_full.inc(halved)
@@ -322,13 +327,13 @@ class Service:
         return scored
 
     def _tell(self, scored: Scored) -> None:
-        if scored.batch.epoch != self._source.assignment().epoch:
+        if scored.batch.epoch != self._assignment.epoch:
             raise RewindError("partitions were taken away before their records were dealt with")
-        with self._stage("triage"):
+        with self._counting.stage("triage"):
             judged = self._pipeline.judge(scored)
-        with self._stage("publish"):
+        with self._counting.stage("publish"):
             self._sink.write(judged.outputs, scored.batch)
-        self._count(scored, judged)
+        self._counting.batch(scored, judged)
         self._observe(scored.errors, len(scored.anomalous))
 
     def _idle(self) -> None:
@@ -336,44 +341,12 @@ class Service:
         judged = self._pipeline.tick()
         if judged.outputs:
             self._sink.write(judged.outputs, self._source.standing())
-        self._count_alerts(judged)
+        self._counting.alerts(judged)
         self._observe(NOTHING, 0)
 
     def _observe(self, errors: Matrix, anomalous: int) -> None:
         self._tuning.observe(errors, anomalous, monotonic())
         self._pipeline.use(self._tuning.detector)
-
-    def _count_alerts(self, judged: Judged) -> None:
-        metrics, triage = self._metrics, self._pipeline.triage
-        for alert in judged.alerts:
-            metrics.alerts.labels(alert.severity, alert.activity_name).inc()
-        for reason in judged.suppressed:
-            metrics.suppressed.labels(reason).inc()
-        metrics.incidents_open.set(triage.open_incidents)
-        metrics.spike_level.set(triage.spike_level)
-
-    def _count(self, scored: Scored, judged: Judged) -> None:
-        metrics, decoded = self._metrics, scored.decoded
-        records = scored.batch.records
-        self._vectors += len(scored.errors)
-        metrics.batch_vectors.observe(len(scored.errors))
-        metrics.vectors.labels("scored").inc(len(scored.errors))
-        metrics.vectors.labels("dead_letter").inc(sum(r.vectors for r in decoded.rejects))
-        metrics.vectors.labels("not_selected").inc(decoded.not_selected)
-        metrics.anomalies.inc(len(scored.anomalous))
-        metrics.reconstruction_error.observe(scored.errors)
-        self._count_alerts(judged)
-        for reject in decoded.rejects:
-            metrics.dead_letters.labels(reject.reason).inc()
-        times_ms = np.fromiter(map(attrgetter("timestamp"), records), np.int64, len(records))
-        latency_ms = now_ms() - times_ms[times_ms >= 0]
-        metrics.detection_latency_seconds.observe(np.maximum(latency_ms, 0) / 1000)
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        started = monotonic()
-        yield
-        self._metrics.stage_seconds.labels(name).observe(monotonic() - started)
 
     def _tell_readiness(self) -> None:
         if self._health.ready != self._was_ready:
@@ -387,7 +360,7 @@ class Service:
         self._source.close(LEAVE_SECONDS)
         self._sink.close(CLOSE_SECONDS)
         self._telemetry.close()
-        log.info("stopped", vectors=self._vectors)
+        log.info("stopped", vectors=self._counting.vectors)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
