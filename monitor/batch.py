@@ -46,11 +46,16 @@ class MicroBatch:
 
     Attributes:
         epoch: under which assignment they were polled; see `monitor.stream.ledger`.
+        first_offsets: where each partition was read on from: the next offset of its micro-batch
+            before, or the committed one. Before the first record there may be offsets without any:
+            of control records, aborted transactions, compaction. Of a partition that is left out
+            it is its first record's.
     """
 
     records: Sequence[Record]
     next_offsets: Mapping[Partition, int]
     epoch: int = 0
+    first_offsets: Mapping[Partition, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +135,16 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a codec makes of records: vectors, rejects, and how many the spec did not select."""
+    """What a codec makes of records: vectors, rejects, and how many the spec did not select.
+
+    Attributes:
+        passed_over: how many each record holds that the spec did not select, where it is known.
+    """
 
     batch: VectorBatch
     rejects: Sequence[Reject] = ()
     not_selected: int = 0
+    passed_over: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def first_reject(self) -> str | None:

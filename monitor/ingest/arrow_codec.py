@@ -99,7 +99,8 @@ class ArrowCodec:
         claimed_rows = sum(claim.vectors for claim in claims if isinstance(claim, Claims))
         block = np.empty((claimed_rows, len(self.spec)), np.float32)
         parts: list[_Part] = []
-        rejects, used, not_selected = [], 0, 0
+        rejects, used = [], 0
+        passed_over: dict[int, int] = {}
         for row, claim in enumerate(claims):
             read = (
                 claim
@@ -112,8 +113,10 @@ class ArrowCodec:
             taken = sum(len(part.within) for part in read)
             parts += read
             used += taken
-            not_selected += claim.vectors - taken
-        return Decoded(self._batch(block[:used], parts), rejects, not_selected)
+            if claim.vectors > taken:
+                passed_over[row] = claim.vectors - taken
+        batch = self._batch(block[:used], parts)
+        return Decoded(batch, rejects, sum(passed_over.values()), passed_over)
 
     def identify(self, value: bytes, within: int = -1) -> EventIdentity:
         """Read one row of a record that decoded: who and when it was, and its values."""

@@ -170,6 +170,7 @@ def _merge(parts: Sequence[tuple[Indices, Decoded]]) -> Decoded:
         VectorBatch(values[order], rows[order], _origins(batches, order), within[order]),
         sorted(rejects, key=lambda reject: reject.row),
         sum(decoded.not_selected for _, decoded in parts),
+        {int(where[row]): n for where, decoded in parts for row, n in decoded.passed_over.items()},
     )
 
 

@@ -109,7 +109,7 @@ class _LineReader(RecordReader):
         for lines in self._source.blocks():
             part, found = self.read(lines, range(len(lines)))
             rejects = sorted(found.rejects, key=lambda reject: reject.row)
-            decoded = Decoded(joined([part], origins=False), rejects, found.not_selected)
+            decoded = Decoded(joined([part], origins=False), rejects, len(found.passed_over))
             labels = self._labels([lines[row] for row in decoded.batch.rows])
             yield Block(_from_row(decoded, first_row), labels)
             first_row += len(lines)

@@ -74,8 +74,9 @@ class JsonCodec:
             left = self._read_together(values, parts, found)
         self._read_singly(values, left, parts, found)
         rejects = sorted(chain.from_iterable(f.rejects for f in found), key=lambda r: r.row)
-        not_selected = sum(f.not_selected for f in found)
-        return Decoded(joined(parts, self._read_origins), rejects, not_selected)
+        passed_over = dict.fromkeys(chain.from_iterable(f.passed_over for f in found), 1)
+        batch = joined(parts, self._read_origins)
+        return Decoded(batch, rejects, len(passed_over), passed_over)
 
     def identify(self, value: bytes, within: int = -1) -> EventIdentity:  # noqa: ARG002
         """Read again a record that decoded: who and when it was, and its values as they stand."""

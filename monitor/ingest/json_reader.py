@@ -56,6 +56,7 @@ class Found:
     Attributes:
         rows, features: of those that may be vectors, the features still of any JSON type.
         documents: the first few of them.
+        passed_over: rows that the spec does not select.
     """
 
     rows: list[int] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Found:
     times: list[Any] = field(default_factory=list)
     documents: list[Any] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    not_selected: int = 0
+    passed_over: list[int] = field(default_factory=list)
 
 
 class RecordReader:
@@ -99,7 +100,7 @@ class RecordReader:
                 document = parse_document(values[row], self._max_record_bytes)
                 found.features.append(self.features(document))
             except NotSelected:
-                found.not_selected += 1
+                found.passed_over.append(row)
             except RecordError as error:
                 found.rejects.append(Reject(row, error.reason, error.error))
             else:

@@ -27,6 +27,7 @@ class Backlog:
         self._max_records, self._max_bytes = max_records, max_bytes
         self._queue: deque[MicroBatch] = deque()
         self._waiting = 0
+        self._read_to: dict[Partition, int] = {}
         self._begin()
         self._changed = Condition()
         self._closed = False
@@ -44,8 +45,17 @@ class Backlog:
         for partition, records in polled.items():
             self._records += records
             self._bytes += _bytes(records)
-            self._first_offsets.setdefault(Partition(*partition), records[0].offset)
+            first = min(self._read_to.get(partition, records[0].offset), records[0].offset)
+            self._first_offsets.setdefault(Partition(*partition), first)
+            self._read_to[Partition(*partition)] = records[-1].offset + 1
             self._next_offsets[Partition(*partition)] = records[-1].offset + 1
+
+    def go_on_from(self, positions: Mapping[Partition, int | None]) -> None:
+        """Reading of these goes on from there; None: from whatever record comes first."""
+        for partition, position in positions.items():
+            self._read_to.pop(partition, None)
+            if position is not None:
+                self._read_to[partition] = position
 
     @property
     def room(self) -> int:
@@ -62,7 +72,7 @@ class Backlog:
         with self._changed:
             if self._records:
                 epoch = self._ledger.assignment().epoch
-                batch = MicroBatch(self._records, self._next_offsets, epoch)
+                batch = MicroBatch(self._records, self._next_offsets, epoch, self._first_offsets)
                 self._ledger.hand_out(self._first_offsets, batch.next_offsets)
                 self._begin()
                 self._queue.append(batch)
@@ -99,9 +109,11 @@ class Backlog:
             batches, self._queue = self._queue, deque()
             for batch in batches:
                 if kept := keep(batch.records):
-                    offsets = _without(batch.next_offsets, partitions)
-                    self._queue.append(MicroBatch(kept, offsets, batch.epoch))
+                    ends = _without(batch.next_offsets, partitions)
+                    starts = _without(batch.first_offsets, partitions)
+                    self._queue.append(MicroBatch(kept, ends, batch.epoch, starts))
             self._ledger.take_back(dropped)
+            self.go_on_from(dict.fromkeys(partitions))
             self._records = keep(self._records)
             self._bytes = _bytes(self._records)
             self._first_offsets = _without(self._first_offsets, partitions)

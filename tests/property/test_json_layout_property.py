@@ -78,7 +78,7 @@ def agree(spec: str, sample: str, values: Sequence[bytes | None]) -> int:
     part, found = reader.read(values, range(len(values)))
     rejects = sorted(found.rejects, key=lambda reject: reject.row)
     codec._pass_over = 0
-    same(codec.decode(values), Decoded(joined([part], True), rejects, found.not_selected))
+    same(codec.decode(values), Decoded(joined([part], True), rejects, len(found.passed_over)))
     return len(values) - len(codec._read_known(values, range(len(values)), []))
 
 
