@@ -223,6 +223,7 @@ class PollingSource(ABC):
 
     def _out_of_range(self, positions: Mapping[Partition, int]) -> None:
         """These positions have become invalid: count and tell."""
+        self._backlog.go_on_from(dict.fromkeys(positions))
         for partition in positions:
             self._metrics.offset_resets.labels(*partition).inc()
         log.warning(
