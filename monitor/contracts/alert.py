@@ -164,7 +164,7 @@ def alert_key(change: Change[Detection]) -> bytes:
     """The Kafka key: one subject's alerts stay in one partition, hence in order."""
     incident = change.incident
     if incident.subject.type == RECORD_KEY:
-        return (incident.evidence.record_key or b"")[:MAX_KEY_BYTES]
+        return (incident.seen.evidence.record_key or b"")[:MAX_KEY_BYTES]
     return incident.subject.name.encode()[:MAX_KEY_BYTES]
 
 
@@ -192,7 +192,7 @@ def render_alert(
     Args:
         features: what explains the detection, where that is not in it.
     """
-    told = change.incident.evidence.features if features is None else features
+    told = change.incident.seen.evidence.features if features is None else features
     content = _content(change, [explained(feature) for feature in told], now_ms)
     key, value = alert_key(change), orjson.dumps(content)
     return Alert(key, value, content["severity"], content["activity_name"])
@@ -201,15 +201,15 @@ def render_alert(
 def _content(change: Change[Detection], features: Sequence[Explained], now_ms: int) -> Json:
     """An alert as JSON holds it, in the order of `DetectionFinding`."""
     incident, activity = change.incident, change.activity
-    detection, event = incident.evidence, incident.evidence.event
+    detection, event = incident.seen.evidence, incident.seen.evidence.event
     flow, story = Flow.of(event), _story(incident, features)
     record_id = clean(event.record_id) if event.record_id else None
     severity = severity_of(
         story.tail_probability,
         _share(detection.false_alarm_rate),
-        incident.vectors,
-        incident.span_ms,
-        spike=incident.spike is not None,
+        incident.seen.vectors,
+        incident.seen.span_ms,
+        spike=incident.seen.spike is not None,
     )
     evidence = evidence_of(event, flow, record_id, {f.name: f.observed for f in story.features})
     caption, (status_id, status) = ACTIVITY_CAPTIONS[activity], STATUS_OF[activity]
@@ -222,11 +222,11 @@ def _content(change: Change[Detection], features: Sequence[Explained], now_ms: i
         activity_name=caption,
         type_uid=200400 + activity,
         type_name=f"Detection Finding: {caption}",
-        time=incident.last_seen_ms,
-        start_time=incident.first_seen_ms,
-        end_time=incident.last_seen_ms,
-        duration=incident.span_ms,
-        count=max(incident.vectors, 1),
+        time=incident.seen.last_seen_ms,
+        start_time=incident.seen.first_seen_ms,
+        end_time=incident.seen.last_seen_ms,
+        duration=incident.seen.span_ms,
+        count=max(incident.seen.vectors, 1),
         severity_id=severity.value,
         severity=severity.caption,
         status_id=status_id,
@@ -251,10 +251,10 @@ def _valid_time(time_ms: int | None) -> int | None:
 
 
 def _story(incident: Incident[Detection], features: Sequence[Explained]) -> Story:
-    detection, spike = incident.evidence, incident.spike
+    detection, spike = incident.seen.evidence, incident.seen.spike
     return Story(
-        incident.vectors,
-        incident.span_ms,
+        incident.seen.vectors,
+        incident.seen.span_ms,
         spike and replace(spike, observed=finite(spike.observed), usual=finite(spike.usual)),
         finite(detection.reconstruction_error),
         finite(detection.threshold),
@@ -269,17 +269,17 @@ def _metadata(change: Change[Detection], record_id: str | None, now_ms: int) -> 
     return known(
         version=OCSF_VERSION,
         product={"name": PRODUCT, "vendor_name": PRODUCT, "version": __version__},
-        uid=_uuid5(UUID(incident.uid), told),
+        uid=_uuid5(UUID(incident.seen.uid), told),
         original_event_uid=record_id,
-        logged_time=_valid_time(incident.evidence.record_time_ms),
+        logged_time=_valid_time(incident.seen.evidence.record_time_ms),
         processed_time=now_ms,
     )
 
 
 def _finding_info(change: Change[Detection], story: Story, now_ms: int) -> Json:
-    incident, detection = change.incident, change.incident.evidence
+    incident, detection = change.incident, change.incident.seen.evidence
     return known(
-        uid=incident.uid,
+        uid=incident.seen.uid,
         title=clean(f"Anomaly: {incident.subject.type} {incident.subject.name}"),
         desc=description(story),
         types=["Anomaly"],
@@ -318,7 +318,7 @@ def _parameter(feature: str, value: FeatureValue) -> Json:
 def _facts(
     incident: Incident[Detection], story: Story, record_id: str | None, community_id: str | None
 ) -> Json:
-    detection, spike = incident.evidence, story.spike
+    detection, spike = incident.seen.evidence, story.spike
     return known(
         reconstruction_error=story.error,
         threshold=story.threshold,
@@ -338,8 +338,8 @@ def _facts(
         incident=known(
             type=incident.subject.type,
             name=incident.subject.name,
-            vectors=incident.vectors,
-            span_ms=incident.span_ms,
+            vectors=incident.seen.vectors,
+            span_ms=incident.seen.span_ms,
             spike=spike and asdict(spike),
         ),
     )

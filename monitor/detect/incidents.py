@@ -15,9 +15,11 @@ Time is elapsed event time (`StreamClock`). What single events claim only shows 
 seen: it neither mutes an incident nor keeps it open.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
 from monitor.detect.spikes import Spike
@@ -69,6 +71,7 @@ class Sighting(Generic[E]):
         first_seen_ms, last_seen_ms: event times, milliseconds since 1970.
         tail_probability, error: of the most anomalous vector.
         evidence: whatever the caller will need to tell of that vector.
+        home: with what an incident that it opens is kept, such as the partition it came from.
     """
 
     subjects: tuple[Subject, ...]
@@ -80,6 +83,26 @@ class Sighting(Generic[E]):
     error: float
     evidence: E
     spike: Spike | None = None
+    home: Hashable = None
+
+    def and_then(self, later: "Sighting[E]") -> "Sighting[E]":
+        """Both as one, with the first one's name and home, and the evidence of the worst vector."""
+        worst = max(self, later, key=lambda seen: (-seen.tail_probability, seen.error))
+        return replace(
+            self,
+            vectors=self.vectors + later.vectors,
+            first_seen_ms=min(self.first_seen_ms, later.first_seen_ms),
+            last_seen_ms=max(self.last_seen_ms, later.last_seen_ms),
+            tail_probability=worst.tail_probability,
+            error=worst.error,
+            evidence=worst.evidence,
+            spike=later.spike or self.spike,
+        )
+
+    @property
+    def span_ms(self) -> int:
+        """From the first to the last detection."""
+        return self.last_seen_ms - self.first_seen_ms
 
 
 @dataclass(slots=True)
@@ -87,62 +110,24 @@ class Incident(Generic[E]):
     """Detections of one subject, with no quiet between them.
 
     Attributes:
+        seen: all of them as one.
         created_ms: wall time of its creation, milliseconds since 1970.
-        tail_probability, error, evidence: of its most anomalous vector.
-        spike: the last rise of its level.
-        reports: how often it has been told of.
         told_ms, touched_ms: elapsed event time of the last report, and of the last detection.
+        reports: how often it has been told of.
+        untold: whether it has grown since.
     """
 
     subject: Subject
-    uid: str
-    vectors: int
-    first_seen_ms: int
-    last_seen_ms: int
-    tail_probability: float
-    error: float
-    evidence: E
-    spike: Spike | None
+    seen: Sighting[E]
     created_ms: int
     told_ms: int
     touched_ms: int
     reports: int = 0
+    untold: bool = False
 
-    @classmethod
-    def of(
-        cls, sighting: Sighting[E], subject: Subject, created_ms: int, elapsed_ms: int
-    ) -> "Incident[E]":
-        """An incident that begins."""
-        return cls(
-            subject=subject,
-            uid=sighting.uid,
-            vectors=sighting.vectors,
-            first_seen_ms=sighting.first_seen_ms,
-            last_seen_ms=sighting.last_seen_ms,
-            tail_probability=sighting.tail_probability,
-            error=sighting.error,
-            evidence=sighting.evidence,
-            spike=sighting.spike,
-            created_ms=created_ms,
-            told_ms=elapsed_ms,
-            touched_ms=elapsed_ms,
-        )
-
-    def add(self, sighting: Sighting[E], elapsed_ms: int) -> None:
-        """Count a further sighting in."""
-        self.vectors += sighting.vectors
-        self.first_seen_ms = min(self.first_seen_ms, sighting.first_seen_ms)
-        self.last_seen_ms = max(self.last_seen_ms, sighting.last_seen_ms)
-        self.spike = sighting.spike or self.spike
-        self.touched_ms = elapsed_ms
-        if (-sighting.tail_probability, sighting.error) > (-self.tail_probability, self.error):
-            self.tail_probability, self.error = sighting.tail_probability, sighting.error
-            self.evidence = sighting.evidence
-
-    @property
-    def span_ms(self) -> int:
-        """From the first to the last detection."""
-        return self.last_seen_ms - self.first_seen_ms
+    def moved(self, by_ms: int) -> "Incident[E]":
+        """The same, where so much more time has elapsed."""
+        return replace(self, told_ms=self.told_ms + by_ms, touched_ms=self.touched_ms + by_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,45 +138,122 @@ class Change(Generic[E]):
     incident: Incident[E]
 
 
+@dataclass(slots=True)
+class Kept(Generic[E]):
+    """What became of the incidents of one home.
+
+    Attributes:
+        closed: they went first.
+        open: those that are, or that have changed, the longest untouched first.
+        worsened: whose evidence is another one.
+    """
+
+    closed: list[Subject] = field(default_factory=list)
+    open: list[Incident[E]] = field(default_factory=list)
+    worsened: set[Subject] = field(default_factory=set)
+
+
 class Incidents(Generic[E]):
-    """The open incidents."""
+    """The open incidents.
+
+    Attributes:
+        tokens: how many may be created at this moment.
+        elapsed_ms: when that was counted, in elapsed event time.
+    """
 
     def __init__(self, limits: IncidentLimits, stream: Subject) -> None:
+        self._limits = limits
         self._update_ms = limits.update_seconds * 1000
         self._quiet_ms = limits.quiet_seconds * 1000
         self._max_open, self._capacity = limits.max_open, float(limits.max_creates_per_minute)
         self._stream = stream
-        self._tokens, self._elapsed_ms = self._capacity, 0
+        self.tokens, self.elapsed_ms = self._capacity, 0
         self._open: dict[Subject, Incident[E]] = {}  # the longest untouched first
         self._untold: set[Subject] = set()
+        self._absorbed: list[Change[E]] = []
+        self._changed: dict[Subject, bool] = {}  # whether its evidence is another one
+        self._closed: list[Incident[E]] = []
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def anew(self) -> "Incidents[E]":
+        """Others, of which none is open."""
+        return Incidents(self._limits, self._stream)
 
     def step(
         self, sightings: Iterable[Sighting[E]], elapsed_ms: int, now_ms: int
     ) -> list[Change[E]]:
         """Count what a micro-batch showed, at this elapsed event time."""
-        refill = (elapsed_ms - self._elapsed_ms) / MINUTE_MS * self._capacity
-        self._tokens = min(self._tokens + refill, self._capacity)
-        self._elapsed_ms = elapsed_ms
+        refill = (elapsed_ms - self.elapsed_ms) / MINUTE_MS * self._capacity
+        self.tokens = min(self.tokens + refill, self._capacity)
+        self.elapsed_ms = elapsed_ms
         closed = list(self._closings(elapsed_ms))
         created = [c for sighting in sightings for c in self._take(sighting, elapsed_ms, now_ms)]
-        return [*closed, *created, *self._updates(elapsed_ms)]
+        return [*self._merged(), *closed, *created, *self._updates(elapsed_ms)]
 
     def tick(self, elapsed_ms: int) -> list[Change[E]]:
         """Report and close what is due although nothing comes, at this elapsed event time."""
-        return [*self._closings(elapsed_ms), *self._updates(elapsed_ms)]
+        return [*self._merged(), *self._closings(elapsed_ms), *self._updates(elapsed_ms)]
+
+    def export(self) -> dict[Hashable, Kept[E]]:
+        """What has changed since the last time, by home."""
+        found: defaultdict[Hashable, Kept[E]] = defaultdict(Kept)
+        for closed in self._closed:
+            found[closed.seen.home].closed.append(closed.subject)
+        for subject, worsened in self._changed.items():
+            if incident := self._open.get(subject):
+                kept = found[incident.seen.home]
+                kept.open.append(incident)
+                if worsened:
+                    kept.worsened.add(subject)
+        self._closed, self._changed = [], {}
+        return found
+
+    def held(self, home: Hashable) -> Kept[E]:
+        """All of a home."""
+        held = [incident for incident in self._open.values() if incident.seen.home == home]
+        return Kept(open=held, worsened={incident.subject for incident in held})
+
+    def drop(self, homes: Collection[Hashable]) -> None:
+        """Forget those of these homes, of which another process will tell."""
+        for incident in [*self._open.values()]:
+            if incident.seen.home in homes:
+                self._forget(incident.subject)
+        self._closed = [i for i in self._closed if i.seen.home not in homes]
+        self._absorbed = [c for c in self._absorbed if c.incident.seen.home not in homes]
+
+    def restore(self, kept: Iterable[Incident[E]]) -> None:
+        """Go on with incidents that were kept.
+
+        Where one of the same subject is open here, the older of both goes on, and the other is told
+        of as closed: each keeps the vectors that it has counted.
+        """
+        for incident in kept:
+            here = self._open.get(incident.subject, incident)
+            older, younger = sorted((here, incident), key=attrgetter("created_ms"))
+            self._open[incident.subject] = older
+            if younger is not older:
+                older.touched_ms = max(older.touched_ms, younger.touched_ms)
+                self._absorbed.append(_change(Activity.CLOSE, younger))
+        self._open = {
+            i.subject: i for i in sorted(self._open.values(), key=attrgetter("touched_ms"))
+        }
+        self._untold = {i.subject for i in self._open.values() if i.untold}
 
     def _take(self, sighting: Sighting[E], elapsed_ms: int, now_ms: int) -> Iterator[Change[E]]:
         """Count a sighting to the incident of its first subject that has one or may open one."""
         for rank, subject in enumerate((*sighting.subjects, self._stream)):
             incident = self._open.pop(subject, None)
             if incident:
-                incident.add(sighting, elapsed_ms)
+                worst = incident.seen.evidence
+                incident.seen = incident.seen.and_then(sighting)
+                incident.touched_ms, incident.untold = elapsed_ms, True
                 self._untold.add(subject)
+                self._change(subject, incident.seen.evidence is not worst)
             elif subject == self._stream or self._may_open(rank):
-                incident = Incident.of(sighting, subject, now_ms, elapsed_ms)
+                incident = Incident(subject, sighting, now_ms, elapsed_ms, elapsed_ms)
+                self._change(subject, True)
                 yield _change(Activity.CREATE, incident)
             if incident:
                 self._open[subject] = incident
@@ -199,9 +261,9 @@ class Incidents(Generic[E]):
 
     def _may_open(self, rank: int) -> bool:
         reserve = 0.0 if rank else self._capacity * RESERVED_SHARE
-        if len(self._open) >= self._max_open or self._tokens < max(reserve, 1):
+        if len(self._open) >= self._max_open or self.tokens < max(reserve, 1):
             return False
-        self._tokens -= 1
+        self.tokens -= 1
         return True
 
     def _updates(self, elapsed_ms: int) -> Iterator[Change[E]]:
@@ -211,8 +273,9 @@ class Incidents(Generic[E]):
             if elapsed_ms - (incident := self._open[subject]).told_ms >= self._update_ms
         ]
         for incident in sorted(due, key=lambda incident: incident.subject):
-            incident.told_ms = elapsed_ms
+            incident.told_ms, incident.untold = elapsed_ms, False
             self._untold.remove(incident.subject)
+            self._change(incident.subject, False)
             yield _change(Activity.UPDATE, incident)
 
     def _closings(self, elapsed_ms: int) -> Iterator[Change[E]]:
@@ -220,14 +283,29 @@ class Incidents(Generic[E]):
             subject, incident = next(iter(self._open.items()))
             if elapsed_ms - incident.touched_ms < self._quiet_ms:
                 return
-            del self._open[subject]
-            self._untold.discard(subject)
+            self._forget(subject)
+            self._closed.append(incident)
             yield _change(Activity.CLOSE, incident)
+
+    def _merged(self) -> list[Change[E]]:
+        """Those that ended because two became one."""
+        absorbed, self._absorbed = self._absorbed, []
+        self._closed += [change.incident for change in absorbed]
+        return absorbed
+
+    def _change(self, subject: Subject, worsened: bool) -> None:
+        """Remember that one changed, and whether in its evidence; in the order of detections."""
+        self._changed[subject] = self._changed.pop(subject, False) or worsened
+
+    def _forget(self, subject: Subject) -> None:
+        del self._open[subject]
+        self._untold.discard(subject)
+        self._changed.pop(subject, None)
 
 
 def alone(sighting: Sighting[E], now_ms: int) -> Change[E]:
     """A sighting as an incident of its own, of which no more will be told."""
-    return _change(Activity.CREATE, Incident.of(sighting, sighting.subjects[0], now_ms, 0))
+    return _change(Activity.CREATE, Incident(sighting.subjects[0], sighting, now_ms, 0, 0))
 
 
 def _change(activity: Activity, incident: Incident[E]) -> Change[E]:

@@ -26,11 +26,11 @@ Baselines forget exponentially, over an hour's windows by default. They learn no
 while it may become an alarm, and stand still in one. Six windows as usual end an alarm; one that
 lasts `baseline_windows` is the new normal, and learning starts anew. A rise that takes longer than
 that to show is drift and no jump: its CUSUM starts again from 0, as all do after so long a silence.
-Entities are held in a table of fixed size; the one unseen for longest makes room.
+Entities are held in a table of fixed size; the one unseen for longest makes room. That
+table (`monitor.detect.entity_table`) also says what has changed, and takes it in again.
 """
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.batch import Origins
+from monitor.detect.entity_table import ROW, STREAM, EntityTable, Home, Slots
 from monitor.detect.stream_clock import StreamClock
 
 Measure = Literal["anomaly ratio", "mean error"]
@@ -45,29 +46,12 @@ MEASURES: tuple[Measure, Measure] = ("anomaly ratio", "mean error")
 RATIO_SOUGHT = 3.0
 MAX_DEVIATIONS, REFERENCE_DEVIATIONS = 6.0, 2.0
 FASTEST_ALARM_WINDOWS, SLOWEST_END_WINDOWS = 3, 6
-STREAM = 0
-"""The slot of the stream as a whole."""
 
 Floats = NDArray[np.float64]
-Slots = NDArray[np.int64]
 
 _PAST = WINDOWS, VECTORS, HITS, DEVIATIONS, EXPECTED, MEANS, SQUARES = range(7)
 """One each, vectors, anomalous ones, squared deviations of their number from the expected one, that
 number, mean errors, and their squares."""
-
-_ROW = np.dtype(
-    [
-        ("window", np.int64),  # the one being filled
-        ("before", np.int64),  # the one that ended before it
-        ("counts", np.float64, 3),  # in it: vectors, anomalous ones, sum of errors
-        ("past", np.float64, 7),  # fading sums over windows: see _PAST
-        ("held", np.float64, 7),  # the same of the latest windows, while a CUSUM is up
-        ("cusum", np.float64, 2),
-        ("run", np.float64, (2, 2)),  # since each cusum left 0: anomalous ones or errors, vectors
-        ("since_ms", np.int64, 2),
-        ("alarmed", np.int64),  # windows in alarm
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +103,28 @@ class Spikes:
     """Levels and baselines of the stream and of the entities seen last."""
 
     def __init__(self, options: SpikeOptions) -> None:
+        self.entities = EntityTable(options.max_entities)
         self._options = options
-        self._window_ms = round(options.window_seconds * 1000)
-        self._table: Any = np.zeros(1 + options.max_entities, _ROW)
-        self._slots: OrderedDict[str, int] = OrderedDict()
+        self.window_ms = round(options.window_seconds * 1000)
         interval = options.false_alarm_interval_days * 86_400 / options.window_seconds
         self._stream_height = float(np.log(len(MEASURES) * interval))
 
     def __len__(self) -> int:
         """Entities that are held."""
-        return len(self._slots)
+        return len(self.entities)
+
+    def anew(self) -> "Spikes":
+        """Others that have seen nothing yet."""
+        return Spikes(self._options)
 
     @property
     def level(self) -> float:
         """How near the stream is to an alarm: 0 as usual, 1 in alarm."""
-        return float(self._table["cusum"][STREAM].max() / self._stream_height)
+        return float(self._rows["cusum"][STREAM].max() / self._stream_height)
+
+    @property
+    def _rows(self) -> Any:
+        return self.entities.rows
 
     def step(
         self,
@@ -141,12 +132,14 @@ class Spikes:
         anomalous: NDArray[np.bool_],
         origins: Origins | None,
         clock: StreamClock,
+        home_of: Callable[[int], Home] = lambda _: None,
     ) -> list[Rise]:
         """Add (n,) vectors; the rises in the windows that end by it.
 
         Args:
             anomalous: (n,) whether each exceeds the threshold.
             origins: whose they are; None to watch the stream alone.
+            home_of: where the n-th vector is at home, and hence an entity that it shows first.
         """
         if not len(errors):
             return []
@@ -156,36 +149,26 @@ class Spikes:
         if origins and len(origins.names):
             names = origins.names[: self._options.max_entities]
             counts = _counts(errors, anomalous, origins.entities, len(origins.names))[: len(names)]
-            rises += self._fill(self._slots_of(names), counts, clock)
+            first = _first(origins.entities, len(origins.names))
+            slots = self.entities.slots_of(names, lambda n: home_of(int(first[n])))
+            rises += self._fill(slots, counts, clock)
         return rises
-
-    def _slots_of(self, names: Sequence[str]) -> Slots:
-        """The slots of distinct names; whoever is new takes a free one, or that of the eldest."""
-        slots, new = self._slots, []
-        for name in names:
-            slot = slots.get(name)
-            if slot is None:
-                full = len(slots) == self._options.max_entities
-                slots[name] = slot = slots.popitem(last=False)[1] if full else len(slots) + 1
-                new.append(slot)
-            else:
-                slots.move_to_end(name)
-        self._table[new] = np.zeros((), _ROW)
-        return np.fromiter(map(slots.__getitem__, names), np.int64, len(names))
 
     def _fill(self, slots: Slots, counts: Floats, clock: StreamClock) -> list[Rise]:
         """Add (m, 3) counts to the windows of m slots, and judge those that this ends."""
-        window = clock.elapsed_ms // self._window_ms
-        ended = (self._table["window"][slots] != window) & (self._table["counts"][slots, 0] > 0)
+        window = clock.elapsed_ms // self.window_ms
+        another = self._rows["window"][slots] != window
+        ended = another & (self._rows["counts"][slots, 0] > 0)
         rises = self._judge(slots, np.flatnonzero(ended), clock) if ended.any() else []
-        self._table["counts"][slots] += counts
-        self._table["window"][slots] = window
+        self._rows["counts"][slots] += counts
+        self._rows["window"][slots] = window
+        self.entities.changed(slots, another)
         return rises
 
     def _judge(self, slots: Slots, ended: Slots, clock: StreamClock) -> list[Rise]:
         """End the windows of some of the slots: their increments, alarms and baselines."""
-        entities, slots = len(self._slots) if slots[0] != STREAM else 1, slots[ended]
-        rows = self._table[slots]
+        entities, slots = len(self) if slots[0] != STREAM else 1, slots[ended]
+        rows = self._rows[slots]
         self._expire(rows, clock)
         height = self._stream_height + float(np.log(entities))
         largest = height / FASTEST_ALARM_WINDOWS * (1 + 1e-9)  # so that three of them reach it
@@ -206,8 +189,8 @@ class Spikes:
         _winsorise(rows, largest, warm)
         _learn(rows, alarm, self._memory)
         rows["counts"], rows["before"] = 0, rows["window"]
-        rows[rows["alarmed"] >= self._options.baseline_windows] = np.zeros((), _ROW)
-        self._table[slots] = rows
+        rows[rows["alarmed"] >= self._options.baseline_windows] = np.zeros((), ROW)
+        self._rows[slots] = rows
         return rises
 
     @property
@@ -219,14 +202,14 @@ class Spikes:
         longest = self._options.baseline_windows
         silent = rows["window"] - rows["before"] > longest
         age_ms = self._began_ms(rows, clock)[:, None] - rows["since_ms"]
-        slow = (age_ms > longest * self._window_ms) & (rows["alarmed"] == 0)[:, None]
+        slow = (age_ms > longest * self.window_ms) & (rows["alarmed"] == 0)[:, None]
         rows["cusum"] = np.where(slow | silent[:, None], 0, rows["cusum"])
         rows["run"] = np.where((rows["cusum"] > 0)[:, :, None], rows["run"], 0)
         rows["alarmed"] = np.where(silent, 0, rows["alarmed"])
 
     def _began_ms(self, rows: Any, clock: StreamClock) -> Slots:
         """When the ended windows of m rows began, milliseconds since 1970."""
-        began_ms: Slots = (clock.time_ms or 0) - clock.elapsed_ms + rows["window"] * self._window_ms
+        began_ms: Slots = (clock.time_ms or 0) - clock.elapsed_ms + rows["window"] * self.window_ms
         return began_ms
 
     def _run(self, rows: Any, clock: StreamClock) -> None:
@@ -239,6 +222,13 @@ class Spikes:
             (np.stack((hits, vectors), axis=1), np.stack((errors, vectors), axis=1)), axis=1
         )
         rows["run"] = np.where(rising[:, :, None], rows["run"] + observed, 0)
+
+
+def _first(codes: NDArray[np.int32], names: int) -> Slots:
+    """Of each of the entities the first of its vectors; (names,)."""
+    first = np.zeros(names + 1, np.int64)  # the last is that of -1
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    return first[:-1]
 
 
 def _counts(
@@ -322,6 +312,6 @@ def _faded(windows: int, memory: float) -> float:
 def _spike(row: Any, up: NDArray[np.bool_]) -> Spike:
     which = int(np.argmax(up))
     total, vectors = row["run"][which]
-    rows = np.array([row], _ROW)
+    rows = np.array([row], ROW)
     usual = _usual_ratio(rows)[0] if which == 0 else _usual_mean(rows)[0][0]
     return Spike(MEASURES[which], float(total / vectors), float(usual), int(row["since_ms"][which]))

@@ -37,6 +37,14 @@ class StreamClock:
     believed_wall_ms: int = 0
     unconfirmed_ms: int | None = None
 
+    def at_wall(self, wall_ms: int) -> "StreamClock":
+        """The clock as it stands, where the monotonic wall clock shows this, as in another process.
+
+        What has passed there meanwhile does not count.
+        """
+        believed_ms = wall_ms - (self.wall_ms - self.believed_wall_ms)
+        return replace(self, wall_ms=wall_ms, believed_wall_ms=believed_ms)
+
     def wait(self, wall_ms: int) -> "StreamClock":
         """The clock at this monotonic wall time if nothing has come."""
         if self.time_ms is None:

@@ -162,7 +162,7 @@ class Pipeline:
         """The features that explain the worst vector of each incident."""
         if not changes:
             return []
-        found = [change.incident.evidence for change in changes]
+        found = [change.incident.seen.evidence for change in changes]
         vectors = np.stack(
             [detection.vector for detection in found if detection.vector is not None]
         )

@@ -288,13 +288,13 @@ def test_an_alert_with_an_attribute_of_its_own_is_refused() -> None:
         DetectionFinding.from_bytes(json.dumps({**alert, "is_suspicious": True}).encode())
 
 
-INCIDENT = Incident.of(sighting_of(DETECTION, NOW_MS), SUBJECTS[0], NOW_MS, 0)
+SEEN = sighting_of(DETECTION, NOW_MS)
 SPIKE = Spike("anomaly ratio", 0.1234, 0.00098, NOW_MS - 60_000)
 
 
-def grown(activity: Activity, **change: Any) -> dict[str, Any]:
+def grown(activity: Activity, reports: int = 0, **seen: Any) -> dict[str, Any]:
     """What is told of an incident that has come to this."""
-    incident = replace(INCIDENT, **change)
+    incident = Incident(SUBJECTS[0], replace(SEEN, **seen), NOW_MS, 0, 0, reports)
     return judge(render_alert(Change(activity, incident), NOW_MS).value)
 
 
@@ -318,9 +318,9 @@ def test_an_incident_goes_from_new_over_in_progress_to_resolved() -> None:
     [
         (Activity.CREATE, {}, "dst_host_count 255, "),
         (Activity.CREATE, {"vectors": 12}, "12 anomalous vectors; dst_host_count 255, "),
-        (Activity.UPDATE, {"vectors": 1234, "last_seen_ms": INCIDENT.first_seen_ms + 400_000},
+        (Activity.UPDATE, {"vectors": 1234, "last_seen_ms": SEEN.first_seen_ms + 400_000},
          "1,234 anomalous vectors in 6 min; dst_host_count 255, "),
-        (Activity.CLOSE, {"vectors": 3, "last_seen_ms": INCIDENT.first_seen_ms + 45_000},
+        (Activity.CLOSE, {"vectors": 3, "last_seen_ms": SEEN.first_seen_ms + 45_000},
          "over: 3 anomalous vectors in 45 s; dst_host_count 255, "),
         (Activity.CREATE, {"vectors": 0, "spike": SPIKE},
          "anomaly ratio 12 %, usually about 0.098 %, since 23:59 UTC; dst_host_count 255, "),
@@ -342,8 +342,8 @@ def test_the_message_tells_what_it_has_come_to_and_what_is_odd(
         ({"vectors": 100}, "Medium"),
         ({"vectors": 1000}, "High"),
         ({"vectors": 10_000}, "Critical"),
-        ({"last_seen_ms": INCIDENT.first_seen_ms + 600_000}, "Medium"),
-        ({"last_seen_ms": INCIDENT.first_seen_ms + 600_000, "vectors": 1000}, "Critical"),
+        ({"last_seen_ms": SEEN.first_seen_ms + 600_000}, "Medium"),
+        ({"last_seen_ms": SEEN.first_seen_ms + 600_000, "vectors": 1000}, "Critical"),
         ({"spike": SPIKE}, "Medium"),
         ({"spike": SPIKE, "vectors": 100}, "High"),
         ({"evidence": replace(DETECTION, tail_probability=1e-4), "vectors": 100}, "High"),

@@ -73,7 +73,7 @@ class Story:
     @property
     def vectors(self) -> int:
         """Those that the last word on each incident counts."""
-        last = {change.incident.uid: change.incident.vectors for _, change in self.told}
+        last = {change.incident.seen.uid: change.incident.seen.vectors for _, change in self.told}
         return sum(last.values())
 
 
@@ -88,10 +88,10 @@ def test_an_incident_is_created_updated_and_closed_under_one_uid() -> None:
     [updated] = story.at(60, seen("a", time_ms=60_000))
     [closed] = story.at(360)
     assert activities([created, updated, closed]) == [CREATE, UPDATE, CLOSE]
-    assert {c.incident.uid for c in (created, updated, closed)} == {"uid of a at 0"}
-    assert [c.incident.vectors for c in (created, updated, closed)] == [1, 3, 3]
+    assert {c.incident.seen.uid for c in (created, updated, closed)} == {"uid of a at 0"}
+    assert [c.incident.seen.vectors for c in (created, updated, closed)] == [1, 3, 3]
     assert [c.incident.reports for c in (created, updated, closed)] == [0, 1, 2]
-    assert closed.incident.span_ms == 60_000
+    assert closed.incident.seen.span_ms == 60_000
     assert len(story.incidents) == 0
 
 
@@ -106,7 +106,7 @@ def test_what_came_too_soon_to_be_told_is_told_later_without_another_detection()
     story.at(0, seen("a"))
     story.at(10, seen("a"))
     [change] = story.quiet_until(60)
-    assert (change.activity, change.incident.vectors) == (UPDATE, 2)
+    assert (change.activity, change.incident.seen.vectors) == (UPDATE, 2)
 
 
 def test_a_silent_topic_closes_its_incidents_too() -> None:
@@ -120,7 +120,7 @@ def test_after_quiet_the_same_entity_is_another_incident() -> None:
     story = Story()
     story.at(0, seen("a"))
     assert activities(story.at(400, seen("a", time_ms=400_000))) == [CLOSE, CREATE]
-    assert len({change.incident.uid for _, change in story.told}) == 2
+    assert len({change.incident.seen.uid for _, change in story.told}) == 2
 
 
 def test_the_worst_vector_is_the_one_that_is_told_of() -> None:
@@ -129,15 +129,15 @@ def test_the_worst_vector_is_the_one_that_is_told_of() -> None:
     story.at(1, seen("a", rarity=1e-7, evidence="worst"))
     story.at(2, seen("a", rarity=1e-5, evidence="last"))
     [change] = story.at(60)
-    assert change.incident.evidence == "worst"
-    assert change.incident.tail_probability == 1e-7
+    assert change.incident.seen.evidence == "worst"
+    assert change.incident.seen.tail_probability == 1e-7
 
 
 def test_what_was_told_does_not_change_afterwards() -> None:
     story = Story()
     [created] = story.at(0, seen("a"))
     story.at(1, seen("a", vectors=99))
-    assert created.incident.vectors == 1
+    assert created.incident.seen.vectors == 1
 
 
 def test_late_events_count_and_break_nothing() -> None:
@@ -145,8 +145,8 @@ def test_late_events_count_and_break_nothing() -> None:
     story.at(0, seen("a", time_ms=0))
     story.at(100, seen("a", time_ms=-50_000))
     [closed] = story.at(400)
-    assert (closed.incident.first_seen_ms, closed.incident.last_seen_ms) == (-50_000, 0)
-    assert closed.incident.vectors == 2
+    assert (closed.incident.seen.first_seen_ms, closed.incident.seen.last_seen_ms) == (-50_000, 0)
+    assert closed.incident.seen.vectors == 2
 
 
 def test_a_rise_of_the_level_opens_an_incident_or_is_told_with_the_one_there_is() -> None:
@@ -154,9 +154,9 @@ def test_a_rise_of_the_level_opens_an_incident_or_is_told_with_the_one_there_is(
     story = Story()
     story.at(0, seen("a"))
     story.at(10, seen("a", vectors=0, spike=spike), seen("b", vectors=0, spike=spike))
-    assert story.told[-1][1].incident.spike == spike
+    assert story.told[-1][1].incident.seen.spike == spike
     [change, *_] = story.at(60)
-    assert (change.incident.vectors, change.incident.spike) == (1, spike)
+    assert (change.incident.seen.vectors, change.incident.seen.spike) == (1, spike)
 
 
 def flood(hosts: int, vectors: int, seconds: int) -> Story:
@@ -184,7 +184,7 @@ def test_a_million_anomalous_vectors_of_ten_hosts_are_ten_incidents(seconds: int
     assert story.count(CLOSE) == 0
     told: dict[str, list[float]] = {}
     for second, change in story.told:
-        told.setdefault(change.incident.uid, []).append(second)
+        told.setdefault(change.incident.seen.uid, []).append(second)
     for seconds_told in told.values():
         assert all(later - earlier >= 60 for earlier, later in pairwise(seconds_told))
     story.told += [(0, change) for change in story.quiet_until(seconds + 300)]
@@ -201,8 +201,8 @@ def test_invented_sources_end_in_the_incident_of_their_destination() -> None:
     assert created["stream"] == 0
     assert created["source"] <= LIMITS.max_creates_per_minute
     closed = story.quiet_until(1000)
-    assert max(change.incident.vectors for change in closed) > 19_000
-    assert sum(change.incident.vectors for change in closed) == 20_000
+    assert max(change.incident.seen.vectors for change in closed) > 19_000
+    assert sum(change.incident.seen.vectors for change in closed) == 20_000
 
 
 def test_if_everything_is_invented_the_stream_has_an_incident() -> None:
@@ -211,7 +211,7 @@ def test_if_everything_is_invented_the_stream_has_an_incident() -> None:
         story.at(n / 1000, seen(f"source {n}", f"destination {n}", time_ms=n))
     assert story.count(CREATE) <= 1 + LIMITS.max_creates_per_minute * (1 + 20 / 60)
     assert len(story.incidents) == story.count(CREATE)
-    assert sum(change.incident.vectors for change in story.quiet_until(1000)) == 20_000
+    assert sum(change.incident.seen.vectors for change in story.quiet_until(1000)) == 20_000
 
 
 def test_open_incidents_have_a_bound_however_slowly_they_are_invented() -> None:
@@ -247,7 +247,7 @@ def test_whatever_comes_everything_is_counted_once_and_nothing_is_told_too_often
             story.told += [(second, change) for change in story.quiet_until(second)]
     story.told += [(second + 500, change) for change in story.quiet_until(second + 500)]
     assert story.count(CREATE) == story.count(CLOSE)
-    last = [c.incident.vectors for _, c in story.told if c.activity is CLOSE]
+    last = [c.incident.seen.vectors for _, c in story.told if c.activity is CLOSE]
     assert sum(last) == total
     for subject in {change.incident.subject for _, change in story.told}:
         times = [s for s, c in story.told if c.incident.subject == subject and c.activity is UPDATE]
