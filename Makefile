@@ -11,6 +11,7 @@ The streaming anomaly monitor
   make test    run the tests, on Apache Kafka where Java and Maven (or KAFKA_HOME) are there
   make lint    check style, types, and which package may import which
   make bench   measure it through Apache Kafka, beside others that do the same
+  make chaos   make things go wrong under load, and see that nothing is lost or double
   make docs    write the reference pages of docs/, and schemas/, from the code
   make setup   only make the environment in $(VENV), with the command $(BIN)/monitor
   make clean   remove $(VENV) and everything else that these commands have made
@@ -20,12 +21,13 @@ Each makes its own environment first and needs nothing but Python 3.11 or newer.
   make demo KEEP=1              stay up until Ctrl-C
   make demo BROKER=host:port    use that Kafka instead of the embedded broker
   make test ARGS="-k alerts"    arguments for pytest
+  make chaos ARGS="--only kill --times 20"   one fault, so often; all of them take hours
   make ... PYTHON=python3.12    the Python to use; a torch >= 2.6 of its own is kept
   make ... TORCH_INDEX=URL      take torch from this index, such as one of CPU builds: some 2 GB
                                 less to download than the ordinary build with CUDA
 endef
 
-.PHONY: help demo test lint bench docs setup setup-dev setup-bench clean
+.PHONY: help demo test lint bench chaos docs setup setup-dev setup-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,7 +38,7 @@ demo: setup
 	$(BIN)/monitor demo $(if $(filter-out 0,$(KEEP)),--keep) $(if $(BROKER),--broker $(BROKER))
 
 test: setup-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .
@@ -47,6 +49,9 @@ lint: setup-dev
 
 bench: setup-bench
 	$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: setup-dev
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 docs: setup-dev
 	$(BIN)/python -m tests.docs.generate
@@ -60,7 +65,7 @@ setup-bench: $(VENV)/.installed-bench
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis \
-		.import_linter_cache demo-run bench-results
+		.import_linter_cache demo-run bench-results chaos-results
 	find monitor tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment: the pinned packages, and torch from wherever it is had with the least to fetch.

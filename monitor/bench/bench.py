@@ -150,12 +150,12 @@ class Bench:
         return backlog
 
     def daemon(
-        self, bundle: Path, topic: str, settings: str = "", workers: int = 1
+        self, bundle: Path, topic: str, settings: str = "", workers: int = 1, kafka: str = ""
     ) -> WatchedDaemon:
         """The daemon to be, in a group that is new to the topic.
 
         It has its defaults, but for an alert of each anomalous vector, as not every spec names
-        hosts, and for further tables of settings.
+        hosts, and for further tables of settings and lines of [kafka].
         """
         group = f"bench-{uuid4().hex[:8]}"
         file = self.folder / f"{group}.toml"
@@ -170,6 +170,7 @@ workers = {workers}
 
 [kafka]
 {client}
+{kafka}
 bootstrap_servers = {quoted(self.bootstrap_servers)}
 group_id = {quoted(group)}
 input_topics = [{quoted(topic)}]

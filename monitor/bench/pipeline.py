@@ -92,9 +92,11 @@ def over(ours: Iterable[float], theirs: Iterable[float]) -> list[float]:
     return [own / other for own, other in zip(ours, theirs, strict=True)]
 
 
-def drain(bench: Bench, bundle: Path, backlog: Backlog, settings: str = "") -> tuple[Pace, str]:
+def drain(
+    bench: Bench, bundle: Path, backlog: Backlog, settings: str = "", kafka: str = ""
+) -> tuple[Pace, str]:
     """The daemon's pace, and where its threads' time went."""
-    with bench.daemon(bundle, backlog.topic, settings) as daemon:
+    with bench.daemon(bundle, backlog.topic, settings, kafka=kafka) as daemon:
         before, cpu = daemon.counts().vectors, daemon.cpu_seconds()
         for _ in daemon.work_off(backlog.size):
             pass

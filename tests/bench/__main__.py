@@ -17,10 +17,10 @@ from rich.console import Console
 
 from monitor.bench.bench import Extent
 from monitor.bench.run import STAGES, run, stages
-from tests.bench import clients, detection, explanation, floods
+from tests.bench import clients, delivery, detection, explanation, floods
 from tests.support.kafka_server import KafkaMissingError, KafkaServer, version
 
-OURS = ("clients", "floods", "detection", "explanation")
+OURS = ("clients", "delivery", "floods", "detection", "explanation")
 RESULTS = Path("bench-results")
 WIDTH = 160
 
@@ -31,6 +31,7 @@ def main() -> None:
     every = {
         **stages(STAGES),
         "clients": clients.run,
+        "delivery": delivery.run,
         "floods": floods.run,
         "detection": partial(detection.run, data=asked.data),
         "explanation": partial(explanation.run, data=asked.data),

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -50,6 +51,7 @@ def settings_file(
     batch: str = "",
     incidents: str = 'group_by = "none"',
     port: int = 0,
+    group: str | None = None,
 ) -> Path:
     """A settings file with output topics of its own; further lines of a table as text.
 
@@ -63,7 +65,7 @@ bundle = "{bundle or small_bundle()}"
 {top}
 [kafka]
 bootstrap_servers = "{broker.bootstrap_servers}"
-group_id = "{fresh_name("group")}"
+group_id = "{group or fresh_name("group")}"
 input_topics = ["{topic}"]
 alert_topic = "{topic}-alerts"
 dead_letter_topic = "{topic}-dead-letters"
@@ -85,11 +87,17 @@ def group_of(settings: Path) -> str:
 
 
 class Daemon:
-    """`monitor run`; it is killed at the end of the block if it still runs."""
+    """`monitor run`; it is killed at the end of the block if it still runs.
 
-    def __init__(self, settings: Path, *arguments: str, **environment: str) -> None:
+    `through` is a command that runs it, in its own process.
+    """
+
+    def __init__(
+        self, settings: Path, *arguments: str, through: Sequence[str] = (), **environment: str
+    ) -> None:
         self.log = settings.with_name(fresh_name("log"))
-        command = [sys.executable, "-m", "monitor", "run", "--config", str(settings), *arguments]
+        command = [*through, sys.executable, "-m", "monitor", "run", "--config", str(settings)]
+        command += arguments
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,

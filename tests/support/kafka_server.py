@@ -69,7 +69,8 @@ class KafkaServer:
     """One broker and controller in one process, with its data in `folder`.
 
     `listeners` maps a listener's name to its security protocol; the first also serves the broker
-    itself, so it needs no login. Ports are chosen once. Raises KafkaMissingError without jars or
+    itself, so it needs no login. Ports are chosen once. `advertised` gives the address that clients
+    of a listener are told, where another stands before it. Raises KafkaMissingError without jars or
     Java.
     """
 
@@ -78,6 +79,7 @@ class KafkaServer:
         folder: Path,
         *,
         listeners: Mapping[str, str] | None = None,
+        advertised: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
         format_arguments: Sequence[str] = (),
         java_options: Sequence[str] = QUICK_START,
@@ -85,6 +87,7 @@ class KafkaServer:
         self.folder = folder
         self._listeners = dict(listeners or {"PLAINTEXT": "PLAINTEXT"})
         self._ports = {name: _lasting_port() for name in [*self._listeners, "CONTROLLER"]}
+        self._advertised = dict(advertised or {})
         self._properties = dict(properties or {})
         self._format_arguments = format_arguments
         self._java = [java(), "-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", *java_options]
@@ -124,6 +127,10 @@ class KafkaServer:
             self.kill()
             raise
         return self
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """Shut down in good order."""
@@ -173,11 +180,12 @@ class KafkaServer:
 
     def _settings(self) -> dict[str, str]:
         protocols = {**self._listeners, "CONTROLLER": "PLAINTEXT"}
-        addresses = {name: f"{name}://{self.address(name)}" for name in protocols}
+        addresses = {name: self.address(name) for name in protocols}
+        advertised = {name: addresses[name] for name in self._listeners} | self._advertised
         return {
             **_PROPERTIES,
-            "listeners": ",".join(addresses.values()),
-            "advertised.listeners": ",".join(addresses[name] for name in self._listeners),
+            "listeners": ",".join(f"{n}://{address}" for n, address in addresses.items()),
+            "advertised.listeners": ",".join(f"{n}://{a}" for n, a in advertised.items()),
             "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),
             "inter.broker.listener.name": next(iter(self._listeners)),
             "controller.quorum.voters": f"1@{self.address('CONTROLLER')}",
