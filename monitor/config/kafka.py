@@ -171,14 +171,17 @@ class KafkaSettings(BaseModel):
 
     @model_validator(mode="after")
     def _no_feedback(self) -> Self:
-        for name in ("alert_topic", "dead_letter_topic"):
-            if getattr(self, name) in self.input_topics:
+        written: dict[str, str] = {}
+        for name in ("alert_topic", "dead_letter_topic", "state_topic", "journal_topic"):
+            topic = getattr(self, name)
+            if topic in self.input_topics:
                 raise ValueError(
-                    f"{name} {getattr(self, name)!r} is also an input topic, so the monitor would "
+                    f"{name} {topic!r} is also an input topic, so the monitor would "
                     "read what it writes"
                 )
-        if self.alert_topic == self.dead_letter_topic:
-            raise ValueError(f"alert_topic and dead_letter_topic are both {self.alert_topic!r}")
+            if topic in written:
+                raise ValueError(f"{written[topic]} and {name} are both {topic!r}")
+            written[topic] = name
         return self
 
     @model_validator(mode="after")

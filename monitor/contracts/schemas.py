@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from monitor.contracts.dead_letter import DeadLetterHeaders
+from monitor.contracts.journal import JournalEntry
 from monitor.contracts.manifest import Manifest
 from monitor.contracts.ocsf import DetectionFinding
 from monitor.errors import MonitorError
@@ -21,6 +22,7 @@ CONTRACTS: Registry = {
     "alert": DetectionFinding,
     "bundle-manifest": Manifest,
     "dead-letter-headers": DeadLetterHeaders,
+    "journal-entry": JournalEntry,
 }
 
 

@@ -6,22 +6,21 @@ with cluster(settings.kafka) as admin:
     check_group(admin, settings.kafka)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any
 
+import structlog
 from kafka import KafkaAdminClient
 from kafka.errors import (
     AuthorizationError,
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
-    InvalidReplicationFactorError,
     KafkaError,
     NotCoordinatorError,
-    PolicyViolationError,
-    TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -29,10 +28,20 @@ from kafka.errors import (
 from monitor.config import KafkaSettings
 from monitor.errors import BrokerError
 from monitor.stream.client import BrokerAwayError, connect
+from monitor.stream.topics import (
+    OwnTopic,
+    check_limit,
+    create,
+    misfit,
+    own_topics,
+    topic_configs,
+)
 
 GROUP_SECONDS = 10.0
 """How long the group's coordinator may take to be there, as on a cluster's first use of groups."""
 REQUEST_TIMEOUT_MS = 5_000
+
+log = structlog.get_logger()
 
 _NOT_YET = (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
 
@@ -69,10 +78,18 @@ def check_cluster(kafka: KafkaSettings) -> None:
         for topic in kafka.input_topics:
             check_topic(admin, kafka, topic, "READ")
         check_group(admin, kafka)
-        for topic in (kafka.alert_topic, kafka.dead_letter_topic):
-            if not output_exists(admin, kafka, topic):
-                _create(admin, kafka, topic)
-            check_topic(admin, kafka, topic, "WRITE")
+        topics = own_topics(kafka)
+        for own in topics:
+            if not output_exists(admin, kafka, own.name):
+                create(admin, kafka, own, partition_count(admin, kafka.input_topics))
+            check_own(admin, kafka, own)
+        configs = topic_configs(admin, [own.name for own in topics])
+        for own in topics:
+            check_limit(own, configs[own.name])
+            if told := misfit(own, configs[own.name]):
+                log.warning("a topic is not kept as it should be", advice=told)
+        if kafka.delivery != "at_least_once" and kafka.group_instance_id:
+            check_transactions(admin, kafka, f"{kafka.group_id}-{kafka.group_instance_id}")
 
 
 def verify_outputs(kafka: KafkaSettings) -> None:
@@ -81,8 +98,45 @@ def verify_outputs(kafka: KafkaSettings) -> None:
     Raises: as `check_cluster`.
     """
     with cluster(kafka) as admin:
-        for topic in (kafka.alert_topic, kafka.dead_letter_topic):
-            check_topic(admin, kafka, topic, "WRITE")
+        for own in own_topics(kafka):
+            check_own(admin, kafka, own)
+
+
+def check_own(admin: KafkaAdminClient, kafka: KafkaSettings, own: OwnTopic) -> None:
+    """A topic that the monitor writes exists, and the rights on it.
+
+    Raises:
+        BrokerError: it does not, or one is missing.
+    """
+    for right in own.rights:
+        check_topic(admin, kafka, own.name, right)
+
+
+def check_transactions(
+    admin: KafkaAdminClient, kafka: KafkaSettings, transactional_id: str
+) -> None:
+    """Transactions may be made under this id, as far as that can be told without making one.
+
+    Raises:
+        BrokerError: they may not.
+    """
+    try:
+        admin.describe_transactions([transactional_id])
+    except TransactionalIdAuthorizationFailedError as error:
+        raise _no_right(
+            kafka,
+            f"transactional id {transactional_id!r}",
+            "WRITE",
+            f"grant it with an ACL, best for all that begin with {kafka.group_id + '-'!r}, or set "
+            "kafka.delivery to at_least_once",
+        ) from error
+    except (KafkaError, ValueError):
+        return  # no transaction yet, or a broker that cannot say it
+
+
+def partition_count(admin: KafkaAdminClient, topics: Iterable[str]) -> int:
+    """Partitions of the topic that has most."""
+    return max(len(_describe(admin, topic)["partitions"]) for topic in topics)
 
 
 def output_exists(admin: KafkaAdminClient, kafka: KafkaSettings, topic: str) -> bool:
@@ -146,19 +200,6 @@ def check_topic(admin: KafkaAdminClient, kafka: KafkaSettings, topic: str, right
     _check_right(description, kafka, f"topic {topic!r}", right)
 
 
-def _create(admin: KafkaAdminClient, kafka: KafkaSettings, topic: str) -> None:
-    """With the partitions and replicas that the broker gives by default."""
-    try:
-        admin.create_topics([topic], wait_for_metadata=True)
-    except TopicAlreadyExistsError:
-        return
-    except (AuthorizationError, PolicyViolationError, InvalidReplicationFactorError) as error:
-        raise BrokerError(
-            f"topic {topic!r}: does not exist on {kafka.bootstrap_servers} and cannot be created "
-            f"({error}); create it first."
-        ) from error
-
-
 def _check_right(
     description: dict[str, Any], kafka: KafkaSettings, resource: str, right: str
 ) -> None:
@@ -168,9 +209,10 @@ def _check_right(
         raise _no_right(kafka, resource, right)
 
 
-def _no_right(kafka: KafkaSettings, resource: str, right: str) -> BrokerError:
+def _no_right(
+    kafka: KafkaSettings, resource: str, right: str, remedy: str = "grant it with an ACL"
+) -> BrokerError:
     user = f"user {kafka.sasl_username!r}" if kafka.sasl_username else "this client"
     return BrokerError(
-        f"{resource}: {user} has no right to {right} it on {kafka.bootstrap_servers}; grant "
-        "it with an ACL."
+        f"{resource}: {user} has no right to {right} it on {kafka.bootstrap_servers}; {remedy}."
     )

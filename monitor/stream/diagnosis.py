@@ -12,9 +12,17 @@ from kafka import KafkaAdminClient
 
 from monitor.config import KafkaSettings, Settings, TelemetrySettings
 from monitor.config_sources import load_settings
-from monitor.errors import MonitorError, PortError
-from monitor.stream.checks import check_group, check_topic, cluster, output_exists
+from monitor.errors import BrokerError, MonitorError, PortError
+from monitor.stream.checks import (
+    check_group,
+    check_own,
+    check_topic,
+    check_transactions,
+    cluster,
+    output_exists,
+)
 from monitor.stream.client import BrokerAwayError
+from monitor.stream.topics import LIMIT, OwnTopic, check_limit, misfit, own_topics, topic_configs
 from monitor.stream.transport import confluent_extra
 from monitor.telemetry.health import Health
 from monitor.telemetry.http import TelemetryServer
@@ -26,6 +34,9 @@ CODECS = {
     "snappy": "without it topics compressed with snappy cannot be read",
     "zstandard": "without it topics compressed with zstd cannot be read",
 }
+
+OWN = ("alerts", "letters", "state", "journal")
+"""What the topics of `own_topics` are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +130,21 @@ def _rights(admin: KafkaAdminClient, kafka: KafkaSettings) -> Iterator[Finding]:
         check_topic(admin, kafka, topic, "READ")
         return f"{topic} exists and may be read"
 
-    def writable(topic: str) -> str:
-        if not output_exists(admin, kafka, topic):
-            return f"{topic} does not exist yet and may be created; `monitor run` does"
-        check_topic(admin, kafka, topic, "WRITE")
-        return f"{topic} exists and may be written"
+    def usable(topic: OwnTopic) -> str:
+        if not output_exists(admin, kafka, topic.name):
+            return f"{topic.name} does not exist yet and may be created; `monitor run` does"
+        check_own(admin, kafka, topic)
+        configs = topic_configs(admin, [topic.name])[topic.name]
+        check_limit(topic, configs)
+        if told := misfit(topic, configs):
+            raise BrokerError(told)
+        rights = "read and written" if "READ" in topic.rights else "written"
+        size = f", in records of up to {int(configs[LIMIT]):,} bytes" if LIMIT in configs else ""
+        return f"{topic.name} exists and may be {rights}{size}"
+
+    def transactions() -> str:
+        check_transactions(admin, kafka, f"{kafka.group_id}-{kafka.group_instance_id or '0'}")
+        return f"{kafka.delivery}: nothing forbids transactions under {kafka.group_id}-..."
 
     def joinable() -> str:
         check_group(admin, kafka)
@@ -132,5 +153,7 @@ def _rights(admin: KafkaAdminClient, kafka: KafkaSettings) -> Iterator[Finding]:
     for topic in kafka.input_topics:
         yield _tried("input", partial(readable, topic))
     yield _tried("group", joinable)
-    yield _tried("alerts", partial(writable, kafka.alert_topic))
-    yield _tried("letters", partial(writable, kafka.dead_letter_topic))
+    for subject, own in zip(OWN, own_topics(kafka), strict=True):
+        yield _tried(subject, partial(usable, own))
+    if kafka.delivery != "at_least_once":
+        yield _tried("delivery", transactions)

@@ -9,9 +9,9 @@ Nothing depends on what was decoded or scored before, so that both may run ahead
 of its own; what is judged is judged in order.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
@@ -20,13 +20,15 @@ import numpy as np
 from monitor.batch import Decoded, FeatureDeviation, MicroBatch, Partition, Record, Reject
 from monitor.contracts.alert import Alert, Detection, render_alert
 from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES, render_dead_letter
-from monitor.detect.detector import Detector
+from monitor.detect.detector import Detector, Scores
 from monitor.detect.explain import explain
 from monitor.detect.incidents import Change
 from monitor.errors import StreamError
-from monitor.ingest.codec import Codec
+from monitor.ingest.codec import Codec, merged
 from monitor.ingest.pieces import pieces
 from monitor.stream.contracts import Output
+from monitor.stream.isolation import Isolation, Rows, describe
+from monitor.stream.journal import Journal
 from monitor.stream.triage import Scored, Triage
 
 DEFAULT_MAX_BYTES = 8 * 1024 * 1024
@@ -38,7 +40,7 @@ class Judged:
     """What there is to tell of a micro-batch, or after a while without one.
 
     Attributes:
-        outputs: alerts, then dead letters.
+        outputs: alerts, then dead letters, then the journal.
         suppressed: why, of each vector or rise that was suppressed.
     """
 
@@ -55,6 +57,7 @@ class Pipeline:
     Args:
         now_ms: wall time for alerts and dead letters, milliseconds since 1970.
         max_bytes: what the records of a piece take once decoded, unless it is a single record.
+        journal: None where no journal is kept.
     """
 
     def __init__(
@@ -69,13 +72,17 @@ class Pipeline:
         now_ms: Callable[[], int],
         triage: Triage,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        journal: Journal | None = None,
     ) -> None:
         self._codec, self._detector_name = codec, detector_name
         self._by = detector, bundle_id
         self._alert_topic, self._dead_letter_topic = alert_topic, dead_letter_topic
         self._top_features, self._now_ms = top_features, now_ms
         self.triage = triage
+        self._decoding = Isolation("decoding", lambda: codec.decode([b"{}"]))
+        self._scoring = Isolation("scoring", self._score_zeros)
         self._max_bytes = max_bytes
+        self._journal = journal
 
     def use(self, detector: Detector, bundle_id: str | None = None) -> None:
         """Judge by this detector from now on, of the same bundle unless another is named."""
@@ -84,43 +91,59 @@ class Pipeline:
     def pieces(self, batch: MicroBatch) -> Iterator[MicroBatch]:
         """The micro-batch, parted where its vectors would take too much memory at once."""
         values = list(map(_VALUE, batch.records))
-        for start, end in pieces(values, len(self._codec.spec), self._max_bytes):
-            if end - start == len(values):
-                yield batch
-                return
-            records = batch.records[start:end]
-            last = {Partition(record.topic, record.partition): record.offset for record in records}
-            next_offsets = {where: offset + 1 for where, offset in last.items()}
-            yield MicroBatch(records, next_offsets, batch.epoch)
+        ranges = list(pieces(values, len(self._codec.spec), self._max_bytes))
+        yield from [batch] if len(ranges) == 1 else parts(batch, ranges)
 
     def decode(self, batch: MicroBatch) -> Decoded:
         """Records to vectors and rejects.
 
         Raises:
-            StreamError: by a defect, it failed on these records.
+            StreamError: by a defect that is not one record's, it failed on these.
         """
-        with _named("decoding", batch):
-            return self._codec.decode(list(map(_VALUE, batch.records)))
+        values = list(map(_VALUE, batch.records))
+
+        def attempt(rows: Rows) -> Decoded:
+            chosen = values if len(rows) == len(values) else [values[row] for row in rows]
+            return self._codec.decode(chosen)
+
+        done, poisoned = self._decoding.sift(batch, range(len(values)), attempt)
+        if len(done) == 1 and not poisoned:
+            return done[0][1]
+        apart = [(np.array(rows, np.int64), decoded) for rows, decoded in done]
+        decoded = merged(apart) if apart else self._codec.decode([])
+        return _without(poisoned, decoded)
 
     def score(self, batch: MicroBatch, decoded: Decoded) -> Scored:
         """What the detector of the moment makes of the vectors.
 
         Raises:
-            StreamError: by a defect, it failed on these records.
+            StreamError: by a defect that is not one record's, it failed on these.
         """
         detector, bundle_id = self._by
-        with _named("scoring", batch):
-            scores = detector.score(decoded.batch.values)
-            return Scored(
-                batch,
-                decoded,
-                scores.errors,
-                scores.anomalous,
-                detector,
-                bundle_id,
-                self._detector_name,
-                self._codec.identify,
-            )
+        vectors = decoded.batch
+
+        def attempt(rows: Rows) -> Scores:
+            start, end = np.searchsorted(vectors.rows, (rows[0], rows[-1] + 1)) if rows else (0, 0)
+            scores = detector.score(vectors.values[start:end])
+            if np.isnan(scores.errors).any():  # it would pass for normal
+                raise ArithmeticError("an error is no number")
+            return scores
+
+        done, poisoned = self._scoring.sift(batch, range(len(batch.records)), attempt)
+        scores = done[0][1] if len(done) == 1 else _joined([scores for _, scores in done], detector)
+        return Scored(
+            batch,
+            _without(poisoned, decoded) if poisoned else decoded,
+            scores.errors,
+            scores.anomalous,
+            detector,
+            bundle_id,
+            self._detector_name,
+            self._codec.identify,
+        )
+
+    def _score_zeros(self) -> None:
+        self._by[0].score(np.zeros((1, len(self._codec.spec)), np.float32))
 
     def judge(self, scored: Scored) -> Judged:
         """What there is to tell of a micro-batch: alerts and dead letters, rendered.
@@ -136,6 +159,8 @@ class Pipeline:
                 self._dead_letter(batch.records[reject.row], reject, now_ms)
                 for reject in decoded.rejects
             ]
+            if self._journal:
+                outputs += self._journal.outputs(scored, now_ms)
         return Judged(outputs, alerts, suppressed)
 
     def tick(self) -> Judged:
@@ -179,6 +204,38 @@ class Pipeline:
         return Output(self._dead_letter_topic, letter.key, letter.value, letter.headers, smaller)
 
 
+def parts(batch: MicroBatch, ranges: Iterable[tuple[int, int]]) -> Iterator[MicroBatch]:
+    """A micro-batch in several, each of a range of its records; together they are all of it."""
+    read_to = dict(batch.first_offsets)
+    for start, end in ranges:
+        records = batch.records[start:end]
+        last = {Partition(record.topic, record.partition): record.offset for record in records}
+        next_offsets = {where: offset + 1 for where, offset in last.items()}
+        first_offsets = {where: read_to[where] for where in last if where in read_to}
+        read_to |= next_offsets
+        yield MicroBatch(records, next_offsets, batch.epoch, first_offsets)
+
+
+def _without(poisoned: Sequence[Reject], decoded: Decoded) -> Decoded:
+    """What is left of decoded records without some, which are rejects now."""
+    if not poisoned:
+        return decoded
+    rows = decoded.batch.rows
+    held = np.bincount(rows, minlength=1 + max(reject.row for reject in poisoned))
+    found = [replace(reject, vectors=max(int(held[reject.row]), 1)) for reject in poisoned]
+    kept = np.flatnonzero(~np.isin(rows, [reject.row for reject in poisoned]))
+    rejects = sorted([*decoded.rejects, *found], key=attrgetter("row"))
+    passed_over = dict(decoded.passed_over)
+    for reject in poisoned:
+        passed_over.pop(reject.row, None)
+    return Decoded(decoded.batch.at(kept), rejects, sum(passed_over.values()), passed_over)
+
+
+def _joined(parts: Sequence[Scores], detector: Detector) -> Scores:
+    errors = [np.empty(0, np.float32), *(scores.errors for scores in parts)]
+    return Scores(np.concatenate(errors), detector.threshold)
+
+
 @contextmanager
 def _named(what: str, batch: MicroBatch) -> Iterator[None]:
     """Name the records on which something failed that never should."""
@@ -189,14 +246,3 @@ def _named(what: str, batch: MicroBatch) -> Iterator[None]:
             f"{what} failed on {describe(batch)} ({type(error).__name__}: {error}); nothing of it "
             "is committed, so it is tried again after a restart."
         ) from error
-
-
-def describe(batch: MicroBatch) -> str:
-    """Which records a micro-batch holds: topic[partition] first-last, ..."""
-    spans: dict[tuple[str, int], list[int]] = {}
-    for record in batch.records:
-        spans.setdefault((record.topic, record.partition), []).append(record.offset)
-    return ", ".join(
-        f"{topic}[{partition}] {min(offsets)}-{max(offsets)}"
-        for (topic, partition), offsets in sorted(spans.items())
-    )

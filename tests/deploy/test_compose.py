@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from monitor.config_sources import load_settings
+from monitor.stream.topics import own_topics
 
 COMPOSE = Path(__file__).parents[2] / "deploy/compose"
 SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
@@ -57,7 +58,7 @@ def test_the_topics_of_the_settings_are_created() -> None:
     kafka = load_settings(COMPOSE / "monitor.toml").settings.kafka
     created = re.findall(r"--topic (\S+)", SERVICES["topics"]["command"][-1])
     assert sorted(created) == sorted(
-        [*kafka.input_topics, kafka.alert_topic, kafka.dead_letter_topic]
+        [*kafka.input_topics, *(topic.name for topic in own_topics(kafka))]
     )
 
 

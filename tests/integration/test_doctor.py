@@ -25,7 +25,7 @@ def test_all_well_is_a_line_each_and_exit_code_0(kafka_broker: Broker, tmp_path:
     assert code == 0, lines
     assert list(lines) == [
         *("crc32c", "lz4", "snappy", "zstandard", "settings", "device", "bundle", "port", "broker"),
-        *("input", "group", "alerts", "letters"),
+        *("input", "group", "alerts", "letters", "state", "journal", "delivery"),
     ]
     assert all(line.startswith("ok ") for line in lines.values())
     assert "small-world" in lines["bundle"]
