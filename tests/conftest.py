@@ -8,6 +8,7 @@ which. `kafka_server` is an Apache Kafka for one test alone, to be killed and re
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.support.kafka_server import KafkaMissingError, KafkaServer
 
 _BROKER_USED = pytest.StashKey[str]()
 _WHY_NO_KAFKA = pytest.StashKey[str]()
+_TOLD = {"broker": _BROKER_USED, "why no Kafka": _WHY_NO_KAFKA}
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +83,20 @@ def secured_kafka(
         pytest.skip(f"needs Apache Kafka: {why_no_kafka}")
     with secured.secured_server(tmp_path_factory.mktemp("secured-kafka")) as server:
         yield server
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What `make test` runs in processes of pytest-xdist tells the one that prints the summary."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told |= {name: session.config.stash.get(key, None) for name, key in _TOLD.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for name, key in _TOLD.items():
+        if value := getattr(node, "workeroutput", {}).get(name):
+            node.config.stash[key] = value
 
 
 def pytest_terminal_summary(

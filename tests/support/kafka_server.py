@@ -17,6 +17,7 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
+from fcntl import LOCK_EX, flock
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -227,8 +228,11 @@ def jars() -> Path:
             raise KafkaMissingError(f"KAFKA_HOME={home} holds no libs/kafka_*.jar")
         return Path(home, "libs")
     folder = CACHE / f"kafka-{KAFKA_VERSION}"
-    if not folder.exists():
-        _resolve(folder)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:  # Maven's own cache takes one process at a time
+        flock(lock, LOCK_EX)
+        if not folder.exists():
+            _resolve(folder)
     return folder
 
 
@@ -259,7 +263,6 @@ def _resolve(target: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise KafkaMissingError("KAFKA_HOME is not set and there is no Maven (mvn) on PATH")
-    target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent) as scratch:
         wanted = "".join(
             f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>"
@@ -272,8 +275,4 @@ def _resolve(target: Path) -> None:
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=150)
         if done.returncode:
             raise KafkaMissingError(f"Maven cannot resolve it: {done.stdout.strip()[-1000:]}")
-        try:
-            Path(scratch, "jars").rename(target)
-        except OSError:
-            if not target.exists():  # else a test run beside this one was faster
-                raise
+        Path(scratch, "jars").rename(target)
