@@ -97,8 +97,8 @@ class Backlog:
         """Wait, unless it is closed meanwhile."""
         self._wait(lambda: False, timeout_s)
 
-    def drop(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Forget the records of these; returns the first offset forgotten of each."""
+    def drop(self, partitions: Collection[Partition]) -> None:
+        """Forget the records of these."""
         dropped: list[Record] = []
 
         def keep(records: Sequence[Record]) -> list[Record]:
@@ -119,7 +119,6 @@ class Backlog:
             self._first_offsets = _without(self._first_offsets, partitions)
             self._next_offsets = _without(self._next_offsets, partitions)
             self._changed.notify_all()
-        return {_of(record): record.offset for record in reversed(dropped)}
 
     def close(self) -> None:
         """Nobody waits any more."""

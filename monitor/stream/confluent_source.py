@@ -4,18 +4,17 @@ Its own threads fetch and decompress, without the GIL. All callbacks, also those
 within `poll` and `consume`, hence on the source's thread; heartbeats do not depend on it.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import structlog
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
     OFFSET_STORED,
     Consumer,
     KafkaException,
@@ -26,40 +25,37 @@ from confluent_kafka import KafkaError as ClientError
 from kafka.errors import CorruptRecordError, FencedInstanceIdError, KafkaError
 
 from monitor.batch import Partition
-from monitor.contracts.dead_letter import Header
 from monitor.stream import confluent_client
-from monitor.stream.contracts import Offsets
+from monitor.stream.confluent_records import (
+    BadHeaderError,
+    ConfluentRecord,
+    for_client,
+    partition_of,
+    partitions_of,
+    records,
+)
+from monitor.stream.contracts import Offsets, RewindError
 from monitor.stream.membership import DRAIN_SECONDS, LOOK_AGAIN_SECONDS
 from monitor.stream.polling import (
-    FATAL,
     FETCH_MAX_BYTES,
     HEARTBEAT_MS,
+    METADATA_MS,
+    QUERY_SECONDS,
     REQUEST_TIMEOUT_MS,
     PollingSource,
 )
+from monitor.stream.refusals import FATAL
 
 PAUSED_POLL_SECONDS = 0.01
-QUERY_SECONDS = 3.0
-"""How long to wait for offsets that a new partition begins at."""
 STATISTICS_MS = 1_000
 MAX_SESSION_MS = 3_600_000
 MAX_POLL_INTERVAL_MS = 300_000
 FETCH_BACKOFF_MS = 1
 """After the queue was full; with the client's own, 1 s, the queue would run empty meanwhile."""
+METADATA_MAGIC = b"CGMDv2:"
+"""Before the group's generation in what librdkafka calls its metadata."""
 
 log = structlog.get_logger()
-
-
-class ConfluentRecord(NamedTuple):
-    """See `monitor.batch.Record`."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[Header]
 
 
 class ConfluentSource(PollingSource):
@@ -94,6 +90,7 @@ class ConfluentSource(PollingSource):
             "fetch.max.bytes": FETCH_MAX_BYTES,
             "max.partition.fetch.bytes": FETCH_MAX_BYTES // 4,
             "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
+            "topic.metadata.refresh.interval.ms": METADATA_MS,
             "statistics.interval.ms": STATISTICS_MS,
             "stats_cb": self._on_statistics,
             "error_cb": self._on_error,
@@ -101,6 +98,12 @@ class ConfluentSource(PollingSource):
         }
 
     def _subscribe(self) -> None:
+        topics = self._consumer.list_topics(timeout=QUERY_SECONDS).topics
+        self._counts = {
+            topic: len(topics[topic].partitions)
+            for topic in self._kafka.input_topics
+            if topic in topics
+        }
         self._consumer.subscribe(
             list(self._kafka.input_topics),
             on_assign=self._on_assign,
@@ -144,22 +147,23 @@ class ConfluentSource(PollingSource):
         if any(map(Message.error, messages)):
             told = [(message, error) for message in messages if (error := message.error())]
             messages = [message for message in messages if not message.error()]
-        ours = self._ledger.settled()  # a revocation may have come between two of the messages
+        # A revocation may have come between two of the messages.
+        ours = self._ledger.assignment().partitions - self._membership.unsought
         polled = {p: rs for p, rs in self._by_partition(messages).items() if p in ours}
-        self._positions |= {p: records[-1].offset + 1 for p, records in polled.items()}
+        self._positions |= {p: rs[-1].offset + 1 for p, rs in polled.items()}
         self._backlog.add(polled)
         self._heed(told)
         return len(messages)
 
     def _by_partition(self, messages: Sequence[Message]) -> dict[Partition, list[ConfluentRecord]]:
         try:
-            records = _records(messages)
-        except _BadHeaderError as error:
+            found = records(messages)
+        except BadHeaderError as error:
             at = messages[error.row]
-            self._positions[_partition(at)] = at.offset() or 0
+            self._positions[partition_of(at)] = at.offset() or 0
             raise self._unreadable(CorruptRecordError("a header's name is not UTF-8")) from error
         polled: dict[Partition, list[ConfluentRecord]] = {}
-        for partition, run in groupby(records, itemgetter(0, 1)):
+        for partition, run in groupby(found, itemgetter(0, 1)):
             polled.setdefault(Partition(*partition), []).extend(run)
         return polled
 
@@ -170,35 +174,72 @@ class ConfluentSource(PollingSource):
             if isinstance(error, FATAL):
                 raise self._refused(error)
             if isinstance(error, CorruptRecordError):
-                self._positions[_partition(message)] = message.offset() or 0
+                self._positions[partition_of(message)] = message.offset() or 0
                 raise self._unreadable(error)
             log.debug("poll failed", error=str(error))
-        if lost := [message for message, reason in told if reason.code() in _NO_POSITION]:
+        lost = [message for message, reason in told if reason.code() in _NO_POSITION]
+        if lost := [m for m in lost if partition_of(m) not in self._membership.unsought]:
             self._reset(lost)
 
     def _reset(self, lost: Sequence[Message]) -> None:
         """Go where auto_offset_reset says; a position that has become invalid is counted.
 
-        The client has stopped to fetch these partitions, and only takes them with all others.
+        The client has stopped to fetch these partitions.
         """
-        if positions := {_partition(m): m.offset() for m in lost if m.offset() is not None}:
-            self._out_of_range({p: offset or 0 for p, offset in positions.items()})
-        for message in lost:
-            self._begin(_partition(message))
-        self._consumer.assign([self._from_here(p) for p in self._ledger.settled()])
+        invalid = {partition_of(m): m.offset() for m in lost if m.offset() is not None}
+        if self._begin([partition_of(message) for message in lost]) and invalid:
+            self._out_of_range({p: offset or 0 for p, offset in invalid.items()})
+        self._go_on()
 
-    def _begin(self, partition: Partition) -> None:
-        """Set the position to where auto_offset_reset says: a number, if it can be asked for."""
-        latest = self._kafka.auto_offset_reset == "latest"
-        self._positions[partition] = OFFSET_END if latest else OFFSET_BEGINNING
+    def _seek_to_committed(self, partitions: Collection[Partition]) -> bool:
+        found = self._look_up(partitions)
+        if found:
+            self._go_on()
+        return found
+
+    def _go_on(self) -> None:
+        """From the positions; this client only takes all of them at a time."""
+        ours = self._ledger.assignment().partitions
+        self._consumer.assign([self._from_here(partition) for partition in ours])
+        if self._is_paused:
+            self._consumer.pause(self._consumer.assignment())
+
+    def _look_up(self, partitions: Collection[Partition]) -> bool:
+        """Set positions to what is committed, or where auto_offset_reset says; if it is known."""
+        self._forget(partitions)
+        wanted = [TopicPartition(*partition) for partition in partitions]
         try:
-            bounds = self._consumer.get_watermark_offsets(
-                TopicPartition(*partition), timeout=QUERY_SECONDS
-            )
+            told = self._consumer.committed(wanted, QUERY_SECONDS)
+            _raise_first(told)
         except KafkaException as error:
-            log.debug("poll failed", error=str(error))
-        else:
-            self._positions[partition] = bounds[latest]
+            log.debug("committed offsets are not known yet", error=str(error))
+            return False
+        committed = {Partition(p.topic, p.partition): p.offset for p in told if p.offset >= 0}
+        self._positions |= committed
+        self._ledger.begin_at(committed)
+        self._backlog.go_on_from(committed)
+        return self._begin(set(partitions) - committed.keys())
+
+    def _begin(self, partitions: Collection[Partition]) -> bool:
+        """Set positions to where auto_offset_reset says; whether that is known."""
+        ends = {}
+        try:
+            for partition in partitions:
+                at_end = self._begins_at_end(partition)
+                bounds = self._consumer.get_watermark_offsets(
+                    TopicPartition(*partition), timeout=QUERY_SECONDS
+                )
+                self._positions[partition] = bounds[at_end]
+                if at_end:
+                    ends[partition] = bounds[at_end]
+            if ends:
+                told = self._consumer.commit(offsets=for_client(ends), asynchronous=False)
+                _raise_first(told)
+        except KafkaException as error:
+            log.debug("the end of a partition is not known yet", error=str(error))
+            self._forget(partitions)
+            return False
+        return True
 
     def _from_here(self, partition: Partition) -> TopicPartition:
         return TopicPartition(*partition, self._positions.get(partition, OFFSET_STORED))
@@ -206,26 +247,16 @@ class ConfluentSource(PollingSource):
     # Callbacks of the group.
 
     def _on_assign(self, _: Consumer, assigned: list[TopicPartition]) -> None:
-        partitions = _partitions(assigned)
-        self._forget(partitions)
-        try:
-            committed = self._consumer.committed(assigned, QUERY_SECONDS)
-        except KafkaException as error:
-            log.debug("poll failed", error=str(error))
-            committed = []
-        for told in committed:
-            partition = Partition(told.topic, told.partition)
-            if told.offset >= 0:
-                self._positions[partition] = told.offset
-            elif not told.error:
-                self._begin(partition)
+        partitions = partitions_of(assigned)
+        self._membership.assigned(partitions)
+        if self._look_up(partitions):
+            self._membership.unsought.difference_update(partitions)
         self._consumer.assign([self._from_here(partition) for partition in partitions])
         self._consumer.resume(assigned)  # one that we had and gave back while it was paused
-        self._membership.assigned(partitions)
 
     def _on_revoke(self, _: Consumer, revoked: list[TopicPartition]) -> None:
         """Give the work in hand a moment, and commit while we still may."""
-        partitions = _partitions(revoked)
+        partitions = partitions_of(revoked)
         self._membership.revoking(partitions)
         deadline = monotonic() + DRAIN_SECONDS
         while self._membership.is_awaited(partitions) and monotonic() < deadline:
@@ -236,19 +267,19 @@ class ConfluentSource(PollingSource):
         self._forget(partitions)
 
     def _on_lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
-        self._membership.lost(_partitions(lost))
-        self._forget(_partitions(lost))
+        self._membership.lost(partitions_of(lost))
+        self._forget(partitions_of(lost))
 
     def _commit_at_last(self, offsets: Offsets) -> None:
         if not self._coordinator_is_up:  # the client would wait for it
             self._membership.not_committed(offsets, KafkaError("the connection is lost"))
             return
         try:
-            self._consumer.commit(offsets=_for_client(offsets), asynchronous=False)
+            self._consumer.commit(offsets=for_client(offsets), asynchronous=False)
         except KafkaException as error:
             self._membership.not_committed(offsets, _in_words(error.args[0]))
 
-    def _forget(self, partitions: Sequence[Partition]) -> None:
+    def _forget(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._positions.pop(partition, None)
 
@@ -267,7 +298,7 @@ class ConfluentSource(PollingSource):
     def _commit(self, offsets: Offsets) -> None:
         self._in_commit, self._commit_began_at = offsets, monotonic()
         try:
-            self._consumer.commit(offsets=_for_client(offsets), asynchronous=True)
+            self._consumer.commit(offsets=for_client(offsets), asynchronous=True)
         except KafkaException as error:
             self._on_commit(error.args[0], [])
 
@@ -275,6 +306,16 @@ class ConfluentSource(PollingSource):
         failed = error or next((p.error for p in committed if p.error), None)
         took_s = monotonic() - self._commit_began_at
         self._commit_ended(self._in_commit, _in_words(failed) if failed else None, took_s)
+
+    def group_metadata(self) -> bytes:
+        metadata: bytes = self._consumer.consumer_group_metadata()
+        generation = metadata[len(METADATA_MAGIC) :][:4]
+        if (
+            not metadata.startswith(METADATA_MAGIC)
+            or int.from_bytes(generation, sys.byteorder, signed=True) < 0
+        ):
+            raise RewindError("this is no member of the group at the moment")
+        return metadata
 
     def _is_connected(self) -> bool:
         return self._coordinator_is_up
@@ -298,50 +339,9 @@ _NO_POSITION = (
 )
 # The only error after which a consumer of this client cannot go on.
 _in_words = partial(confluent_client.in_words, fatal=FencedInstanceIdError)
-_new_record = partial(tuple.__new__, ConfluentRecord)
 
 
-def _records(messages: Sequence[Message]) -> list[ConfluentRecord]:
-    """Column by column, so that all of it happens in C; one at a time takes 1.3 times as long."""
-    return list(
-        map(
-            _new_record,
-            zip(
-                map(Message.topic, messages),
-                map(Message.partition, messages),
-                map(Message.offset, messages),
-                map(itemgetter(1), map(Message.timestamp, messages)),
-                map(Message.key, messages),
-                map(Message.value, messages),
-                _headers(messages),
-                strict=True,
-            ),
-        )
-    )
-
-
-class _BadHeaderError(Exception):
-    def __init__(self, row: int) -> None:
-        super().__init__(row)
-        self.row = row
-
-
-def _headers(messages: Sequence[Message]) -> list[Sequence[Header]]:
-    found: list[Any] = []
-    try:
-        found.extend(map(Message.headers, messages))
-    except (UnicodeDecodeError, SystemError) as error:  # the former ends as the latter
-        raise _BadHeaderError(len(found)) from error
-    return [headers or () for headers in found]
-
-
-def _partition(message: Message) -> Partition:
-    return Partition(message.topic() or "", message.partition() or 0)
-
-
-def _partitions(told: Sequence[TopicPartition]) -> list[Partition]:
-    return [Partition(partition.topic, partition.partition) for partition in told]
-
-
-def _for_client(offsets: Offsets) -> list[TopicPartition]:
-    return [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+def _raise_first(told: Sequence[TopicPartition]) -> None:
+    for partition in told:
+        if partition.error:
+            raise KafkaException(partition.error)

@@ -6,10 +6,13 @@ comes late, after a revocation, is thus ignored even when the partition has come
 Positions may go back: a topic that is made anew begins at 0. From then on only what is handed out
 since counts. Acknowledgements come in the order of handing out, though not of everything; so one
 that may be of a record of before is taken to be.
+
+What was handed out under one epoch and is written under another may no longer be ours. The epoch
+goes up before the group's next generation begins; see `monitor.stream.membership`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 
 from monitor.batch import Partition, Record
@@ -21,13 +24,17 @@ class _Progress:
     """Offsets to go on from; -1 where there is none yet since the assignment.
 
     Attributes:
+        first: everything before it had been dealt with when the partition came.
+        ends: next offsets of what is handed out and not acknowledged, in order. Between two of them
+            there may be offsets without a record: of control records, aborted transactions,
+            compaction.
         before: what was handed out before the position went back, while it may be acknowledged.
     """
 
     first: int = -1
-    handed_out: int = -1
     acknowledged: int = -1
     committed: int = -1
+    ends: list[int] = field(default_factory=list)
     before: "_Progress | None" = None
 
     @property
@@ -35,23 +42,30 @@ class _Progress:
         return max(self.acknowledged, self.first)
 
     @property
-    def in_flight(self) -> bool:
-        return self.settled < self.handed_out
+    def reached(self) -> int:
+        return self.ends[-1] if self.ends else self.settled
 
     def acknowledge(self, offset: int) -> bool:
         """Whether it is of what was handed out here, or before."""
         if self.before and self.before.acknowledge(offset):
             return True
-        if not self.settled < offset <= self.handed_out:
+        if not (self.ends and self.settled < offset <= self.ends[-1]):
             return False
         self.acknowledged, self.before = offset, None
+        self.ends = [end for end in self.ends if end > offset]
         return True
 
 
 class Ledger:
-    """Progress of each assigned partition; safe to use from several threads."""
+    """Progress of each assigned partition; safe to use from several threads.
+
+    Attributes:
+        commits: whether what is acknowledged is still to be committed. Not where offsets are
+            committed with the outputs, in one transaction: there it has been.
+    """
 
     def __init__(self) -> None:
+        self.commits = True
         self._partitions: dict[Partition, _Progress] = {}
         self._lock = Lock()
         self._epoch = 0
@@ -72,23 +86,38 @@ class Ledger:
             for partition in partitions:
                 self._epoch += self._partitions.pop(partition, None) is not None
 
+    def begin_afresh(self) -> None:
+        """Nothing is handed out, of any partition; what was is of an epoch that is over."""
+        with self._lock:
+            self._epoch += 1
+            self._partitions = {partition: _Progress() for partition in self._partitions}
+
+    def begin_at(self, positions: Offsets) -> None:
+        """Where nothing is handed out yet, it will be from these offsets on."""
+        with self._lock:
+            for partition, offset in positions.items():
+                progress = self._partitions.get(partition)
+                if progress and not progress.ends and progress.acknowledged < 0:
+                    progress.first = offset
+
     def hand_out(self, first_offsets: Offsets, next_offsets: Offsets) -> None:
         """The records from the first of these offsets on go to whoever deals with them."""
         with self._lock:
             for partition, offset in next_offsets.items():
                 if progress := self._partitions.get(partition):
-                    if first_offsets[partition] < progress.handed_out:
+                    if first_offsets[partition] < progress.reached:
                         progress = self._partitions[partition] = _Progress(before=progress)
-                    if progress.first < 0:
+                    if progress.reached < 0:
                         progress.first = first_offsets[partition]
-                    progress.handed_out = offset
+                    progress.ends.append(offset)
 
     def take_back(self, records: Iterable[Record]) -> None:
         """These records, the last handed out of their partitions, will not be dealt with."""
         with self._lock:
             for record in records:
                 if progress := self._partitions.get(Partition(record.topic, record.partition)):
-                    progress.handed_out = min(progress.handed_out, record.offset)
+                    while progress.ends and progress.ends[-1] > record.offset:
+                        progress.ends.pop()
 
     def acknowledge(self, next_offsets: Offsets) -> None:
         """Everything before these offsets is dealt with."""
@@ -96,6 +125,8 @@ class Ledger:
             for partition, offset in next_offsets.items():
                 if progress := self._partitions.get(partition):
                     progress.acknowledge(offset)
+                    if not self.commits:
+                        progress.committed = progress.acknowledged
 
     def to_commit(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
         """What is acknowledged and not committed yet, of these partitions or of all."""
@@ -119,12 +150,23 @@ class Ledger:
         """Whether records of any of these are handed out and not acknowledged."""
         with self._lock:
             progress = (self._partitions.get(partition) for partition in partitions)
-            return any(p.in_flight for p in progress if p)
+            return any(p.ends for p in progress if p)
 
     def settled(self) -> dict[Partition, int | None]:
         """For each partition the offset to go on from; None where nothing is in flight."""
         with self._lock:
             return {
-                partition: progress.settled if progress.in_flight else None
+                partition: progress.settled if progress.ends else None
                 for partition, progress in self._partitions.items()
             }
+
+    def standing(self) -> tuple[int, dict[Partition, int]]:
+        """The epoch, and for each partition the offset before which all is dealt with.
+
+        A partition whose position is not known yet is left out.
+        """
+        with self._lock:
+            settled = {
+                partition: progress.settled for partition, progress in self._partitions.items()
+            }
+            return self._epoch, {p: offset for p, offset in settled.items() if offset >= 0}

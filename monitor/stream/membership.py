@@ -1,4 +1,23 @@
-"""What the consumer group tells this member: which partitions come, and which go."""
+"""What the consumer group tells this member: which partitions come, and which go.
+
+Whoever writes with the offsets of a micro-batch takes the group's metadata first, and then looks
+whether the micro-batch's epoch is still that of the ledger. This is sound, for a partition that
+goes changes two things in one order: the epoch goes up (`give_up`, `lost`) before this member asks
+to join the group's next generation. So either the metadata is of the generation in which the
+records were ours, and the broker refuses it once there is another; or it is of a later one, and the
+epoch is another too. The callbacks that call `give_up` and `lost` end before a client joins again:
+
+- kafka-python awaits them in `_on_join_prepare_async`, before it sends JoinGroup;
+- librdkafka joins once `unassign` is called, which confluent-kafka does after the callback.
+
+Between the loss of a membership and `lost` there is no generation, and no metadata is given out.
+All of it holds for assignors that revoke everything at each rebalance, as ours do: with the
+cooperative ones kafka-python keeps what it had, and where it was, when it loses its membership
+while it joins.
+
+Whatever comes begins at what is committed, also where the client would go on from its own position:
+others may have been there in between.
+"""
 
 from collections.abc import Collection, Iterable
 from time import monotonic
@@ -29,30 +48,36 @@ class Membership:
 
     Of a revocation `revoking` is the first step and `give_up` the last; in between the work in hand
     has a moment to end, while `is_awaited`, and what is acknowledged is committed while it may be.
+
+    Attributes:
+        leaving, going_back: nobody deals with what is in hand any more.
+        unsought: partitions that are not yet where they are to begin.
     """
 
     def __init__(self, ledger: Ledger, backlog: Backlog, metrics: Metrics, health: Health) -> None:
         self._ledger, self._backlog = ledger, backlog
         self._metrics, self._health = metrics, health
         self.ever_joined = False
-        self.leaving = False
+        self.leaving = self.going_back = False
+        self.unsought: set[Partition] = set()
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """These are ours from now on."""
         self._ledger.assign(partitions)
+        self.unsought.update(partitions)
         self._metrics.rebalances.inc()
         self._health.ok("group")
         self.ever_joined = True
         log.info("partitions assigned", partitions=names(partitions))
 
-    def revoking(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """These go: forget what nobody has taken; returns the first offset forgotten of each."""
+    def revoking(self, partitions: Collection[Partition]) -> None:
+        """These go: forget what nobody has taken."""
         self._health.problem("group", "rebalancing")
-        return self._backlog.drop(partitions)
+        self._backlog.drop(partitions)
 
     def is_awaited(self, partitions: Collection[Partition]) -> bool:
         """Whether records of these are being dealt with, and there is time to wait for them."""
-        return not self.leaving and self._ledger.in_flight(partitions)
+        return not (self.leaving or self.going_back) and self._ledger.in_flight(partitions)
 
     def not_committed(self, offsets: Offsets, error: Exception) -> None:
         """Whoever gets these partitions begins further back."""
@@ -65,6 +90,7 @@ class Membership:
     def give_up(self, partitions: Collection[Partition]) -> None:
         """These are no longer ours."""
         self._ledger.revoke(partitions)
+        self.unsought.difference_update(partitions)
         self._metrics.forget_lag(partitions)
         if revoked := names(partitions):
             log.info("partitions revoked", partitions=revoked)
@@ -94,7 +120,7 @@ class Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give the work in hand a moment, and commit while we still may."""
         partitions = _ours(revoked)
-        self._rewind(self._membership.revoking(partitions))
+        self._membership.revoking(partitions)
         deadline = monotonic() + DRAIN_SECONDS
         while self._membership.is_awaited(partitions) and monotonic() < deadline:
             await self._connection.loop.sleep(LOOK_AGAIN_SECONDS)
@@ -103,17 +129,6 @@ class Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         self._membership.lost(_ours(lost))
-
-    def _rewind(self, offsets: Offsets) -> None:
-        """A partition that stays with us keeps its position: what was dropped is to be read again.
-
-        Those that go begin, with whoever gets them, at the committed offset.
-        """
-        consumer = self._connection.client
-        for partition, offset in offsets.items():
-            tp = TopicPartition(*partition)
-            if tp in consumer.assignment():
-                consumer.seek(tp, offset)
 
     async def _commit(self, offsets: Offsets) -> None:
         if not offsets:

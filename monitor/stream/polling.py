@@ -6,28 +6,22 @@ that membership of the group depends on neither scoring nor publishing.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from threading import Thread
+from collections.abc import Collection, Mapping
+from threading import Event, Thread
 from time import monotonic
+from typing import Any
 
 import structlog
-from kafka.errors import (
-    FencedInstanceIdError,
-    GroupMaxSizeReachedError,
-    InconsistentGroupProtocolError,
-    InvalidGroupIdError,
-    InvalidSessionTimeoutError,
-)
-
 from monitor.batch import MicroBatch, Partition
 from monitor.config import BatchSettings, KafkaSettings
-from monitor.errors import BrokerError, MonitorError, StreamError
+from monitor.errors import MonitorError, StreamError
 from monitor.stream.backlog import Backlog
-from monitor.stream.client import REFUSALS, BrokerAwayError
+from monitor.stream.client import BrokerAwayError
 from monitor.stream.contracts import Assignment, Offsets
 from monitor.stream.ledger import Ledger
 from monitor.stream.link import BrokerLink
 from monitor.stream.membership import Membership, name
+from monitor.stream.refusals import FATAL, refused
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 
@@ -42,21 +36,17 @@ AWAY_SECONDS = 1.0
 COMMIT_SECONDS = 0.2
 """Commits are at least this far apart; what is acknowledged meanwhile goes with the next."""
 LAG_SECONDS = 1.0
+LOOK_SECONDS = 0.1
+QUERY_SECONDS = 3.0
+"""How long to wait for offsets that partitions begin at, before polling again."""
 RETRY_SECONDS = 1.0
 HEARTBEAT_MS = 3_000
 REQUEST_TIMEOUT_MS = 10_000
 """A broker that is connected and silent for as long counts as away."""
+METADATA_MS = 10_000
+"""How soon a partition that was added is noticed; with the clients' own it takes 5 minutes."""
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 """Bounds, with the queue, what is held in memory."""
-
-ADVICE = {
-    FencedInstanceIdError: "another member has the same kafka.group_instance_id",
-    GroupMaxSizeReachedError: "the group has as many members as group.max.size allows",
-    InconsistentGroupProtocolError: "its other members assign partitions in another way",
-    InvalidGroupIdError: "choose another kafka.group_id",
-    InvalidSessionTimeoutError: "bring kafka.session_timeout_ms within the broker's bounds",
-}
-FATAL = (*REFUSALS, *ADVICE)
 
 log = structlog.get_logger()
 
@@ -78,7 +68,9 @@ class PollingSource(ABC):
         self._backlog = Backlog(self._ledger, QUEUED_BATCHES, batch.max_vectors, batch.max_bytes)
         self._membership = Membership(self._ledger, self._backlog, metrics, health)
         self._failure: MonitorError | None = None
-        self._stopping = self._committing = False
+        self._stopping = self._committing = self._given_up = False
+        self._gone_back = self._to_answer = Event()
+        self._counts: dict[str, int] = {}
         self._connected_at = self._committed_at = self._lag_told_at = float("-inf")
         self._thread = Thread(target=self._run, name="source", daemon=True)
 
@@ -107,12 +99,43 @@ class PollingSource(ABC):
         return self._ledger.assignment()
 
     def standing(self) -> MicroBatch:
-        """No records, and the offsets before which all is dealt with."""
-        return MicroBatch((), {}, self._ledger.assignment().epoch)
+        """No records, and the offsets before which all is dealt with, where they are known."""
+        epoch, offsets = self._ledger.standing()
+        return MicroBatch((), offsets, epoch)
+
+    def commit_no_more(self) -> None:
+        """From before the start on: whoever acknowledges offsets has committed them."""
+        self._ledger.commits = False
+
+    @abstractmethod
+    def group_metadata(self) -> Any:
+        """What the client's producer needs to know of the group to commit offsets; at any time.
+
+        Raises:
+            RewindError: this is no member of the group at the moment. Offsets with such metadata
+                would be refused at best: Kafka takes them where a dynamic member, or the last of
+                the group, sends them.
+        """
 
     def rewind(self) -> None:
-        """Forget what was handed out, and go back to what is committed."""
-        raise NotImplementedError
+        """Forget what was handed out, and go back to what is committed; a new epoch begins.
+
+        While the broker is away it waits, until `stop_trying`.
+
+        Raises:
+            BrokerError, StreamError: as `next`.
+        """
+        gone_back = self._gone_back = Event()
+        self._membership.going_back = True
+        while not (gone_back.wait(LOOK_SECONDS) or self._given_up):
+            if not self._thread.is_alive():
+                break
+        if self._failure:
+            raise self._failure
+
+    def stop_trying(self) -> None:
+        """From now on `rewind` waits no more."""
+        self._given_up = True
 
     def pause(self, timeout_s: float) -> None:
         """Wait for so long, unless it is closed meanwhile."""
@@ -148,6 +171,10 @@ class PollingSource(ABC):
     @abstractmethod
     def _poll_paused(self) -> None:
         """Keep the membership alive; records come only if a rebalance brings new partitions."""
+
+    @abstractmethod
+    def _seek_to_committed(self, partitions: Collection[Partition]) -> bool:
+        """Go to what is committed, or where `auto_offset_reset` says; whether that worked."""
 
     @abstractmethod
     def _commit(self, offsets: Offsets) -> None:
@@ -193,12 +220,10 @@ class PollingSource(ABC):
             self._subscribe()
             while not self._stopping:
                 self._grow_batch()
-                self._backlog.seal()
-                self._housekeeping()
+                self._settle()
                 while self._backlog.full_for(ROOM_SECONDS) and not self._stopping:
                     self._poll_paused()
-                    self._backlog.seal()
-                    self._housekeeping()
+                    self._settle()
         finally:
             self._membership.leaving = True
             self._leave()
@@ -213,13 +238,47 @@ class PollingSource(ABC):
             return
         started = monotonic()
         deadline = started + self._batch.max_delay_ms / 1000
-        while self._backlog.room > 0 and not self._stopping:
+        while self._backlog.room > 0 and not (self._stopping or self._membership.going_back):
             left_ms = int(1000 * (deadline - monotonic()))
             if left_ms <= 0 or not (
                 self._poll(min(left_ms, GATHER_MS)) or not self._backlog.is_awaited
             ):
                 break
         self._metrics.stage_seconds.labels("poll").observe(monotonic() - started)
+
+    def _settle(self) -> None:
+        """What is due between two polls that grow a micro-batch."""
+        if self._membership.going_back:
+            self._begin_afresh()
+        self._backlog.seal()
+        self._find_positions()
+        self._housekeeping()
+
+    def _begin_afresh(self) -> None:
+        ours = self._ledger.assignment().partitions
+        self._backlog.drop(ours)
+        self._ledger.begin_afresh()
+        self._membership.unsought.update(ours)
+        self._to_answer = self._gone_back  # which was there before it was asked to go back
+        self._membership.going_back = False
+
+    def _find_positions(self) -> None:
+        """Have all partitions where they are to begin: those that came, or all after a rewind."""
+        if unsought := set(self._membership.unsought):
+            if not self._seek_to_committed(unsought):
+                return
+            self._membership.unsought.difference_update(unsought)
+        self._to_answer.set()
+
+    def _begins_at_end(self, partition: Partition) -> bool:
+        """Whether one without a committed offset begins with new records.
+
+        Then its end is to be committed before any is read: a failure before the first commit would
+        otherwise skip what came in between. One that was added while we ran is read from its
+        beginning, for all of it is new.
+        """
+        is_added = partition.partition >= self._counts.get(partition.topic, partition.partition + 1)
+        return self._kafka.auto_offset_reset == "latest" and not is_added
 
     def _out_of_range(self, positions: Mapping[Partition, int]) -> None:
         """These positions have become invalid: count and tell."""
@@ -233,13 +292,7 @@ class PollingSource(ABC):
         )
 
     def _refused(self, error: Exception) -> MonitorError:
-        """Before anything was read a restart cannot help; later it may."""
-        kind = StreamError if self._membership.ever_joined else BrokerError
-        advice = ADVICE.get(type(error), "`monitor doctor` says which right is missing")
-        return kind(
-            f"kafka.group_id {self._kafka.group_id!r} on {self._kafka.bootstrap_servers}: the "
-            f"broker refuses this member ({error}); {advice}."
-        )
+        return refused(self._kafka, error, self._membership.ever_joined)
 
     def _unreadable(self, error: Exception) -> StreamError:
         assigned = sorted(self._ledger.settled())
@@ -279,6 +332,8 @@ class PollingSource(ABC):
     def _tell_lag(self) -> None:
         for partition, settled in self._ledger.settled().items():
             position = self._position(partition) if settled is None else settled
+            if position is not None and partition not in self._membership.unsought:
+                self._ledger.begin_at({partition: position})
             highwater = self._highwater(partition)
             if highwater is not None and position is not None:
                 lag = max(highwater - position, 0)

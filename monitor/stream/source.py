@@ -11,6 +11,7 @@
 What does not depend on the client is in `monitor.stream.polling`.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from time import monotonic
 from typing import Any, cast
@@ -18,26 +19,30 @@ from typing import Any, cast
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import (
+    FencedInstanceIdError,
     KafkaError,
     LogTruncationError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
     RetriableError,
 )
+from kafka.structs import ConsumerGroupMetadata
 
 from monitor.batch import Partition
 from monitor.errors import MonitorError
 from monitor.stream.client import Connection, connect
-from monitor.stream.contracts import Offsets
+from monitor.stream.contracts import Offsets, RewindError
 from monitor.stream.membership import Listener, for_kafka
 from monitor.stream.polling import (
-    FATAL,
     FETCH_MAX_BYTES,
     HEARTBEAT_MS,
+    METADATA_MS,
+    QUERY_SECONDS,
     REQUEST_TIMEOUT_MS,
     RETRY_SECONDS,
     PollingSource,
 )
+from monitor.stream.refusals import FATAL
 
 PAUSED_POLL_MS = 10
 LEAVE_SECONDS = 1.0
@@ -71,6 +76,7 @@ class KafkaSource(PollingSource):
             "max_partition_fetch_bytes": FETCH_MAX_BYTES // 4,
             "metrics_enabled": False,
             "retry_backoff_ms": RETRY_BACKOFF_MS,
+            "metadata_max_age_ms": METADATA_MS,
         }
 
     @property
@@ -88,6 +94,7 @@ class KafkaSource(PollingSource):
         deadline = monotonic() + METADATA_SECONDS
         while monotonic() < deadline and None in map(cluster.partitions_for_topic, topics):
             self._backlog.pause(0.01)
+        self._counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
 
     def _leave(self) -> None:
         try:
@@ -110,9 +117,19 @@ class KafkaSource(PollingSource):
         except Exception as error:
             raise self._unreadable(error) from error
         else:
+            self._look_whether_fenced()
+            if unsought := self._membership.unsought:
+                polled = {tp: records for tp, records in polled.items() if tp not in unsought}
             self._backlog.add(polled)
             return sum(map(len, polled.values()))
         return 0
+
+    def _look_whether_fenced(self) -> None:
+        """Of a member whose place is taken kafka-python 3.0.12 ends the heartbeats, and no more."""
+        coordinator = self._consumer._coordinator
+        is_joining = coordinator.rejoining or not coordinator.stable()
+        if not (is_joining or coordinator._heartbeat_enabled):
+            raise self._refused(FencedInstanceIdError("its heartbeat is not taken"))
 
     def _poll_paused(self) -> None:
         self._consumer.pause(*self._consumer.assignment())
@@ -121,14 +138,51 @@ class KafkaSource(PollingSource):
 
     def _reset(self, error: KafkaError) -> None:
         """Go where auto_offset_reset says; a position that has become invalid is counted."""
-        partitions = error.args[0]
-        if not isinstance(error, NoOffsetForPartitionError):
-            truncated = isinstance(error, LogTruncationError)
-            partitions = error.divergent_offsets if truncated else partitions
-            self._out_of_range({Partition(*tp): offset for tp, offset in partitions.items()})
-        earliest = self._kafka.auto_offset_reset == "earliest"
-        seek = self._consumer.seek_to_beginning if earliest else self._consumer.seek_to_end
-        seek(*partitions)
+        if isinstance(error, NoOffsetForPartitionError):
+            self._begin(error.args[0])
+            return
+        truncated = isinstance(error, LogTruncationError)
+        found = error.divergent_offsets if truncated else error.args[0]
+        positions = {tp: at for tp, at in found.items() if tp not in self._membership.unsought}
+        if positions and self._begin(positions.keys()):
+            self._out_of_range({Partition(*tp): offset for tp, offset in positions.items()})
+
+    def _seek_to_committed(self, partitions: Collection[Partition]) -> bool:
+        coordinator = self._consumer._coordinator  # asks for all of them at once
+        wanted = {TopicPartition(*partition) for partition in partitions}
+        try:
+            committed = coordinator.fetch_committed_offsets(wanted, timeout_ms=QUERY_SECONDS * 1000)
+        except FATAL as error:
+            raise self._refused(error) from error
+        except KafkaError as error:
+            log.debug("committed offsets are not known yet", error=str(error))
+            return False
+        for tp, found in committed.items():
+            self._consumer.seek(tp, found.offset)
+        offsets = {Partition(*tp): found.offset for tp, found in committed.items()}
+        self._ledger.begin_at(offsets)
+        self._backlog.go_on_from(offsets)
+        return self._begin(wanted - committed.keys())
+
+    def _begin(self, partitions: Collection[TopicPartition]) -> bool:
+        """Go where auto_offset_reset says; whether that worked."""
+        at_end = {tp for tp in partitions if self._begins_at_end(Partition(*tp))}
+        if at_beginning := set(partitions) - at_end:
+            self._consumer.seek_to_beginning(*at_beginning)
+        if not at_end:
+            return True
+        timeout_ms = QUERY_SECONDS * 1000
+        try:
+            ends = self._consumer.end_offsets(at_end, timeout_ms=timeout_ms)
+            self._consumer.commit(for_kafka(ends), timeout_ms=timeout_ms)
+        except FATAL as error:
+            raise self._refused(error) from error
+        except KafkaError as error:
+            log.debug("the end of a partition is not known yet", error=str(error))
+            return False
+        for tp, offset in ends.items():
+            self._consumer.seek(tp, offset)
+        return True
 
     def _commit(self, offsets: Offsets) -> None:
         started, took = monotonic(), list[float]()
@@ -140,6 +194,12 @@ class KafkaSource(PollingSource):
             ),
         )
         future.add_both(lambda _: took.append(monotonic() - started))
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        metadata = self._consumer.group_metadata()
+        if metadata.generation_id < 0:
+            raise RewindError("this is no member of the group at the moment")
+        return metadata
 
     def _is_connected(self) -> bool:
         return self._connection.coordinator_connected(self._kafka.group_id)

@@ -147,7 +147,7 @@ def test_a_revocation_takes_its_partitions_out_of_the_backlog_and_leaves_the_oth
     backlog.add({A: records(A, 3, 4)})
     backlog.seal()
     backlog.add({A: records(A, 5, 5), B: records(B, 7, 7)})
-    assert backlog.drop([A]) == {A: 0}
+    backlog.drop([A])
     backlog.seal()
     assert not ledger.in_flight([A])
     batches = [backlog.take(0), backlog.take(0), backlog.take(0)]
