@@ -118,6 +118,15 @@ class VectorBatch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def at(self, positions: Indices) -> "VectorBatch":
+        """Some of the vectors."""
+        return VectorBatch(
+            self.values[positions],
+            self.rows[positions],
+            self.origins and self.origins.at(positions),
+            None if self.within is None else self.within[positions],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:

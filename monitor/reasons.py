@@ -38,3 +38,5 @@ class Reason(StrEnum):
     """A number is NaN or infinite."""
     OUT_OF_RANGE = "out_of_range"
     """A number is beyond what float32 holds (3.4e38)."""
+    DEFECT = "defect"
+    """The monitor itself failed on this record: the fault is the monitor's, not the record's."""

@@ -133,7 +133,7 @@ class AutoCodec:
             (np.array(chosen, np.int64), self._codecs[name].decode([values[n] for n in chosen]))
             for name, chosen in rows.items()
         ]
-        return _merge(parts)
+        return merged(parts)
 
     def identify(self, value: bytes, within: int = -1) -> EventIdentity:
         """Read again one vector of a record that decoded."""
@@ -149,7 +149,7 @@ def surely_json(values: Sequence[bytes | None]) -> bool:
     return first.isdisjoint(_FIRST_BYTES)
 
 
-def _merge(parts: Sequence[tuple[Indices, Decoded]]) -> Decoded:
+def merged(parts: Sequence[tuple[Indices, Decoded]]) -> Decoded:
     """Records decoded apart, each with its row in the whole, in the order of the rows."""
     batches = [decoded.batch for _, decoded in parts]
     rows = np.concatenate([where[decoded.batch.rows] for where, decoded in parts])

@@ -16,8 +16,17 @@ from functools import partial
 from operator import attrgetter
 
 import numpy as np
+import structlog
 
-from monitor.batch import Decoded, FeatureDeviation, MicroBatch, Partition, Record, Reject
+from monitor.batch import (
+    Decoded,
+    EventIdentity,
+    FeatureDeviation,
+    MicroBatch,
+    Partition,
+    Record,
+    Reject,
+)
 from monitor.contracts.alert import Alert, Detection, render_alert
 from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES, render_dead_letter
 from monitor.detect.detector import Detector, Scores
@@ -27,12 +36,14 @@ from monitor.errors import StreamError
 from monitor.ingest.codec import Codec, merged
 from monitor.ingest.pieces import pieces
 from monitor.stream.contracts import Output
-from monitor.stream.isolation import Isolation, Rows, describe
+from monitor.stream.isolation import Isolation, Rows, Seldom, describe
 from monitor.stream.journal import Journal
 from monitor.stream.triage import Scored, Triage
 
 DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 _VALUE = attrgetter("value")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,7 @@ class Pipeline:
         self.triage = triage
         self._decoding = Isolation("decoding", lambda: codec.decode([b"{}"]))
         self._scoring = Isolation("scoring", self._score_zeros)
+        self._unread, self._unexplained = Seldom(), Seldom()
         self._max_bytes = max_bytes
         self._journal = journal
 
@@ -139,8 +151,17 @@ class Pipeline:
             detector,
             bundle_id,
             self._detector_name,
-            self._codec.identify,
+            self._identify,
         )
+
+    def _identify(self, value: bytes, within: int) -> EventIdentity:
+        """What an event says of itself; nothing where that fails: an anomaly is told of even so."""
+        try:
+            return self._codec.identify(value, within)
+        except Exception as error:
+            if events := self._unread.count():
+                log.error("events could not be read again", events=events, exc_info=error)
+            return EventIdentity((None,) * len(self._codec.spec))
 
     def _score_zeros(self) -> None:
         self._by[0].score(np.zeros((1, len(self._codec.spec)), np.float32))
@@ -172,14 +193,34 @@ class Pipeline:
     def _tell(
         self, changes: Sequence[Change[Detection]], now_ms: int
     ) -> tuple[list[Output], list[Alert]]:
-        """Explain and render what became of incidents."""
-        explained = self._explain(changes)
-        alerts = [
-            render_alert(change, now_ms, features)
-            for change, features in zip(changes, explained, strict=True)
-        ]
+        alerts = self._rendered(changes, now_ms)
         outputs = [Output(self._alert_topic, alert.key, alert.value) for alert in alerts]
         return outputs, alerts
+
+    def _rendered(self, changes: Sequence[Change[Detection]], now_ms: int) -> list[Alert]:
+        """Explain and render what became of incidents.
+
+        One on which that fails is told of without what its event says: whoever finds a defect must
+        not silence his alerts by it.
+        """
+        try:
+            return [
+                render_alert(change, now_ms, features)
+                for change, features in zip(changes, self._explain(changes), strict=True)
+            ]
+        except Exception as error:
+            if len(changes) > 1:
+                return [alert for one in changes for alert in self._rendered([one], now_ms)]
+            if alerts := self._unexplained.count():
+                log.error("alerts could not be explained", alerts=alerts, exc_info=error)
+            return [render_alert(self._bare(changes[0]), now_ms, ())]
+
+    def _bare(self, change: Change[Detection]) -> Change[Detection]:
+        """Without anything that an event says of itself, but for whom it is about."""
+        nothing = EventIdentity((None,) * len(self._codec.spec))
+        seen = change.incident.seen
+        bare = replace(seen, evidence=replace(seen.evidence, event=nothing))
+        return replace(change, incident=replace(change.incident, seen=bare))
 
     def _explain(
         self, changes: Sequence[Change[Detection]]

@@ -22,7 +22,8 @@ from monitor.detect.detector import Detector
 from monitor.errors import StreamError
 from monitor.ingest.codec import build_codec
 from monitor.reasons import Reason
-from monitor.stream.pipeline import DEFAULT_MAX_BYTES, Judged, Pipeline, describe
+from monitor.stream.isolation import describe
+from monitor.stream.pipeline import DEFAULT_MAX_BYTES, Judged, Pipeline
 from monitor.stream.suppress import Pattern, Suppressions
 from monitor.stream.triage import Scored, build_triage
 from tests.support.alerts import judge
