@@ -24,14 +24,6 @@ class ConfluentRecord(NamedTuple):
     headers: Sequence[Header]
 
 
-class BadHeaderError(Exception):
-    """A header's name in this row is not UTF-8."""
-
-    def __init__(self, row: int) -> None:
-        super().__init__(row)
-        self.row = row
-
-
 NEW_RECORD = partial(tuple.__new__, ConfluentRecord)
 
 
@@ -57,11 +49,14 @@ def records(messages: Sequence[Message]) -> list[ConfluentRecord]:
 
 
 def _headers(messages: Sequence[Message]) -> list[Sequence[Header]]:
+    """The headers; none where the name of one is not UTF-8, which this client cannot hand out."""
     found: list[Any] = []
-    try:
-        found.extend(map(Message.headers, messages))
-    except (UnicodeDecodeError, SystemError) as error:  # the former ends as the latter
-        raise BadHeaderError(len(found)) from error
+    rest = iter(messages)
+    while len(found) < len(messages):
+        try:
+            found.extend(map(Message.headers, rest))
+        except (UnicodeDecodeError, SystemError):  # the former ends as the latter
+            found.append(None)
     return [headers or () for headers in found]
 
 

@@ -25,16 +25,16 @@ from confluent_kafka import KafkaError as ClientError
 from kafka.errors import CorruptRecordError, FencedInstanceIdError, KafkaError
 
 from monitor.batch import Partition
+from monitor.errors import StreamError
 from monitor.stream import confluent_client
 from monitor.stream.confluent_records import (
-    BadHeaderError,
     ConfluentRecord,
     for_client,
     partition_of,
     partitions_of,
     records,
 )
-from monitor.stream.contracts import Offsets, RewindError
+from monitor.stream.contracts import Offsets
 from monitor.stream.membership import DRAIN_SECONDS, LOOK_AGAIN_SECONDS
 from monitor.stream.polling import (
     FETCH_MAX_BYTES,
@@ -63,6 +63,7 @@ class ConfluentSource(PollingSource):
 
     _consumer: Consumer
     _refusal: KafkaError | None = None
+    _metadata = b""
 
     def _open(self) -> None:
         confluent_client.find_broker(self._kafka)
@@ -137,6 +138,7 @@ class ConfluentSource(PollingSource):
             first = self._consumer.poll(timeout_s)
             if first is not None:  # one without a value is false
                 messages = [first, *self._consumer.consume(room - 1, 0)]
+        self._metadata = self._consumer.consumer_group_metadata()
         if self._refusal:
             raise self._refused(self._refusal)
         return messages
@@ -156,14 +158,8 @@ class ConfluentSource(PollingSource):
         return len(messages)
 
     def _by_partition(self, messages: Sequence[Message]) -> dict[Partition, list[ConfluentRecord]]:
-        try:
-            found = records(messages)
-        except BadHeaderError as error:
-            at = messages[error.row]
-            self._positions[partition_of(at)] = at.offset() or 0
-            raise self._unreadable(CorruptRecordError("a header's name is not UTF-8")) from error
         polled: dict[Partition, list[ConfluentRecord]] = {}
-        for partition, run in groupby(found, itemgetter(0, 1)):
+        for partition, run in groupby(records(messages), itemgetter(0, 1)):
             polled.setdefault(Partition(*partition), []).extend(run)
         return polled
 
@@ -307,15 +303,12 @@ class ConfluentSource(PollingSource):
         took_s = monotonic() - self._commit_began_at
         self._commit_ended(self._in_commit, _in_words(failed) if failed else None, took_s)
 
-    def group_metadata(self) -> bytes:
+    def _generation(self) -> tuple[int, bytes]:
         metadata: bytes = self._consumer.consumer_group_metadata()
-        generation = metadata[len(METADATA_MAGIC) :][:4]
-        if (
-            not metadata.startswith(METADATA_MAGIC)
-            or int.from_bytes(generation, sys.byteorder, signed=True) < 0
-        ):
-            raise RewindError("this is no member of the group at the moment")
-        return metadata
+        magic, number = metadata[: len(METADATA_MAGIC)], metadata[len(METADATA_MAGIC) :][:4]
+        if magic != METADATA_MAGIC:
+            raise StreamError("librdkafka: tells of the group in a way that is not known here.")
+        return int.from_bytes(number, sys.byteorder, signed=True), metadata
 
     def _is_connected(self) -> bool:
         return self._coordinator_is_up

@@ -12,12 +12,13 @@ from time import monotonic
 from typing import Any
 
 import structlog
+
 from monitor.batch import MicroBatch, Partition
 from monitor.config import BatchSettings, KafkaSettings
 from monitor.errors import MonitorError, StreamError
 from monitor.stream.backlog import Backlog
 from monitor.stream.client import BrokerAwayError
-from monitor.stream.contracts import Assignment, Offsets
+from monitor.stream.contracts import Assignment, Offsets, RewindError
 from monitor.stream.ledger import Ledger
 from monitor.stream.link import BrokerLink
 from monitor.stream.membership import Membership, name
@@ -107,7 +108,6 @@ class PollingSource(ABC):
         """From before the start on: whoever acknowledges offsets has committed them."""
         self._ledger.commits = False
 
-    @abstractmethod
     def group_metadata(self) -> Any:
         """What the client's producer needs to know of the group to commit offsets; at any time.
 
@@ -116,6 +116,11 @@ class PollingSource(ABC):
                 would be refused at best: Kafka takes them where a dynamic member, or the last of
                 the group, sends them.
         """
+        if self._membership.ever_joined:
+            generation, metadata = self._generation()
+            if generation >= 0:
+                return metadata
+        raise RewindError("this is no member of the group at the moment")
 
     def rewind(self) -> None:
         """Forget what was handed out, and go back to what is committed; a new epoch begins.
@@ -179,6 +184,13 @@ class PollingSource(ABC):
     @abstractmethod
     def _commit(self, offsets: Offsets) -> None:
         """Begin to commit; `_commit_ended` is called once it is known what became of it."""
+
+    @abstractmethod
+    def _generation(self) -> tuple[int, Any]:
+        """The group's, negative where this is no member, and what a producer is to be told.
+
+        It is called on any thread.
+        """
 
     @abstractmethod
     def _is_connected(self) -> bool:

@@ -31,7 +31,7 @@ from kafka.structs import ConsumerGroupMetadata
 from monitor.batch import Partition
 from monitor.errors import MonitorError
 from monitor.stream.client import Connection, connect
-from monitor.stream.contracts import Offsets, RewindError
+from monitor.stream.contracts import Offsets
 from monitor.stream.membership import Listener, for_kafka
 from monitor.stream.polling import (
     FETCH_MAX_BYTES,
@@ -195,11 +195,9 @@ class KafkaSource(PollingSource):
         )
         future.add_both(lambda _: took.append(monotonic() - started))
 
-    def group_metadata(self) -> ConsumerGroupMetadata:
+    def _generation(self) -> tuple[int, ConsumerGroupMetadata]:
         metadata = self._consumer.group_metadata()
-        if metadata.generation_id < 0:
-            raise RewindError("this is no member of the group at the moment")
-        return metadata
+        return metadata.generation_id, metadata
 
     def _is_connected(self) -> bool:
         return self._connection.coordinator_connected(self._kafka.group_id)
