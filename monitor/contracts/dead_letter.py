@@ -25,6 +25,10 @@ MAX_ERROR_TEXT = 256
 MAX_DEAD_LETTER_BYTES = 16_000_000
 """As much as a topic may be made to take; the sink cuts what its topic takes no more of."""
 
+_ORIGIN = ("topic", "partition", "offset")
+MAX_HEADERS = 128
+"""Of a record's own headers so many are kept: as objects they take thirty times their bytes."""
+
 _RECORD_OVERHEAD_BYTES = 100
 _HEADER_OVERHEAD_BYTES = 10
 
@@ -64,6 +68,11 @@ class DeadLetterHeaders(BaseModel):
         pattern="^value(,headers(,key)?)?$",
         description="Which parts were too large for the topic and are cut or missing.",
     )
+    original_headers: int | None = Field(
+        default=None,
+        ge=0,
+        description=f"How many the record had, where only the first {MAX_HEADERS} are kept.",
+    )
     original_value_bytes: int | None = Field(
         default=None, ge=0, description="Size of the whole value, with `truncated`."
     )
@@ -84,6 +93,26 @@ class DeadLetterHeaders(BaseModel):
         """
         ours = {name: value.decode() for name, value in headers if name.startswith(PREFIX)}
         return cls.model_validate(ours)
+
+
+_ORIGINAL_HEADERS = _header_name("original_headers")
+
+
+def kept_headers(headers: Sequence[Header]) -> Sequence[Header]:
+    """The first of many headers, and one that says how many there were."""
+    if len(headers) <= MAX_HEADERS:
+        return headers
+    return [*headers[:MAX_HEADERS], (_ORIGINAL_HEADERS, str(len(headers)).encode())]
+
+
+def origin_of(headers: Sequence[Header]) -> tuple[str, int, int] | None:
+    """Topic, partition and offset of the record of a dead letter; None where it is none of ours."""
+    named = dict(headers)
+    try:
+        topic, partition, offset = (named[PREFIX + part] for part in _ORIGIN)
+        return topic.decode(), int(partition), int(offset)
+    except (KeyError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +159,18 @@ def _describe(
         "time_ms": now_ms,
         "version": __version__,
         "vectors": vectors if vectors > 1 else None,
+        "original_headers": _had_headers(record.headers),
     }
+
+
+def _had_headers(headers: Sequence[Header]) -> int | None:
+    """What `kept_headers` says; anyone may have written such a header."""
+    name, count = headers[-1] if headers else ("", b"")
+    return (
+        int(count)
+        if name == _ORIGINAL_HEADERS and count and len(count) < 19 and count.isdigit()
+        else None
+    )
 
 
 def _headers(fields: Mapping[str, Any]) -> list[Header]:

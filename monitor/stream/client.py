@@ -30,8 +30,10 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.net.selector import NetworkSelector
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
+from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 
 from monitor.config import KafkaSettings
+from monitor.contracts.dead_letter import MAX_HEADERS, kept_headers
 from monitor.errors import BrokerError, SettingsError
 
 CONNECT_SECONDS = 3.0
@@ -249,6 +251,53 @@ def _receive(self: KafkaTCPTransport) -> tuple[bytes, Exception | None]:
 
 for _transport in (KafkaTCPTransport, KafkaSSLTransport):
     _transport._sock_recv = _receive
+
+
+class _HeaderName(str):
+    """The name of a header that is not UTF-8, escaped; it is written again as it came."""
+
+    raw: bytes
+
+    def encode(self, *_: object) -> bytes:
+        return self.raw
+
+
+class _Bytes(bytearray):
+    def decode(self, *_: object) -> str:
+        try:
+            return super().decode()
+        except UnicodeDecodeError:
+            name = _HeaderName(super().decode("utf-8", "backslashreplace"))
+            name.raw = bytes(self)
+            return name
+
+
+class _Lenient(_Bytes):
+    def __getitem__(self, index: Any) -> Any:
+        part = super().__getitem__(index)
+        return _Bytes(part) if isinstance(index, slice) else part
+
+
+_read_strictly = DefaultRecordBatch._read_msg
+
+
+def _read_record(self: DefaultRecordBatch) -> DefaultRecord:
+    """The next record of a batch, whatever its headers are called and however many there are.
+
+    kafka-python 3.0.12 takes one whose name is not UTF-8 for a damaged record, and does not get
+    past it: anyone who may produce could stop the stream.
+    """
+    try:
+        record = _read_strictly(self)
+    except UnicodeDecodeError:
+        self._buffer = _Lenient(self._buffer)
+        record = _read_strictly(self)
+    if len(record._headers) > MAX_HEADERS:
+        record._headers = kept_headers(record._headers)
+    return record
+
+
+DefaultRecordBatch._read_msg = _read_record
 
 
 class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]

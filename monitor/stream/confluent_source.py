@@ -243,6 +243,7 @@ class ConfluentSource(PollingSource):
     # Callbacks of the group.
 
     def _on_assign(self, _: Consumer, assigned: list[TopicPartition]) -> None:
+        self._metadata = self._consumer.consumer_group_metadata()
         partitions = partitions_of(assigned)
         self._membership.assigned(partitions)
         if self._look_up(partitions):

@@ -12,6 +12,7 @@ from kafka import OffsetAndMetadata, TopicPartition
 
 from monitor.batch import MicroBatch, Partition
 from monitor.config import BatchSettings, KafkaSettings
+from monitor.contracts.dead_letter import MAX_HEADERS
 from monitor.errors import BrokerError, MonitorError, StreamError
 from monitor.stream.link import BrokerLink
 from monitor.stream.polling import QUEUED_BATCHES, PollingSource
@@ -403,9 +404,44 @@ class NotUtf8(str):
         return b"\xff"
 
 
-def test_a_record_that_the_client_cannot_read_ends_the_source_and_is_named(group: Group) -> None:
+def test_a_record_is_read_whatever_its_headers_are_called(group: Group) -> None:
+    odd = NotUtf8("name")
+    group.broker.produce(group.topic, b"0")
+    group.broker.produce(group.topic, b"1", headers=[("first", b"1"), (odd, b"2"), ("third", b"")])
+    group.broker.produce(group.topic, b"2", headers=[("last", b"3")])
+    records = [record for batch in group.join().take(3) for record in batch.records]
+    assert [record.value for record in records] == [b"0", b"1", b"2"]
+    assert list(records[2].headers) == [("last", b"3")]
+    if group.client == "kafka-python":
+        assert [(n.encode(), v) for n, v in records[1].headers] == [
+            (b"first", b"1"),
+            (b"\xff", b"2"),
+            (b"third", b""),
+        ]
+    else:
+        assert not records[1].headers
+
+
+def test_of_very_many_headers_the_first_are_kept_and_their_number(group: Group) -> None:
+    group.broker.produce(group.topic, b"flood", headers=[("h", b"")] * 100_000)
+    [record] = group.join().take(1)[0].records
+    assert list(record.headers) == [
+        *[("h", b"")] * MAX_HEADERS,
+        ("anomaly-monitor.original_headers", b"100000"),
+    ]
+
+
+def test_a_batch_that_is_damaged_on_the_brokers_disk_ends_the_source_and_is_named(
+    group: Group,
+) -> None:
+    if group.broker.server is None:
+        pytest.skip("the embedded broker keeps nothing on disk")
     group.broker.produce(group.topic, *numbers(3))
-    group.broker.produce(group.topic, b"poison", headers=[(NotUtf8("name"), b"")])
+    group.broker.produce(group.topic, b"to be damaged")
+    [segment] = group.broker.server.folder.glob(f"data/{group.topic}-0/*.log")
+    with segment.open("r+b") as log:
+        log.seek(segment.read_bytes().index(b"to be damaged"))
+        log.write(b"has been harm")
     member = group.join()
     sentence = stopped(member, StreamError)
     assert f"cannot read on from {group.topic}[0] at 3 (CorruptRecordError" in sentence

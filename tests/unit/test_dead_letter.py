@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from monitor.contracts.dead_letter import DeadLetterHeaders, Header, render_dead_letter
+from monitor.contracts.dead_letter import (
+    MAX_HEADERS,
+    DeadLetterHeaders,
+    Header,
+    kept_headers,
+    render_dead_letter,
+)
 from monitor.reasons import Reason
 
 NOW_MS = 1_767_225_602_500
@@ -134,3 +140,22 @@ def test_any_record_gives_a_dead_letter_that_fits(
     if read.truncated is None:
         assert (letter.key, letter.value) == (key, value)
         assert letter.headers[: len(headers)] == headers
+
+
+def test_of_many_headers_the_letter_says_how_many_there_were() -> None:
+    many = [("h", b"x")] * 100_000
+    record = KafkaRecord(headers=kept_headers(many))
+    letter = render_dead_letter(record, Reason.EMPTY, "flooded", NOW_MS)
+    assert letter.headers[:MAX_HEADERS] == many[:MAX_HEADERS]
+    assert DeadLetterHeaders.from_headers(letter.headers).original_headers == len(many)
+    few = KafkaRecord(headers=kept_headers(many[:MAX_HEADERS]))
+    letter = render_dead_letter(few, Reason.EMPTY, "not flooded", NOW_MS)
+    assert letter.headers[:MAX_HEADERS] == many[:MAX_HEADERS]
+    assert DeadLetterHeaders.from_headers(letter.headers).original_headers is None
+
+
+@pytest.mark.parametrize("claim", [b"", b"-1", b"many", b"9" * 5_000, b"\xff"])
+def test_a_number_of_headers_that_a_producer_makes_up_does_no_harm(claim: bytes) -> None:
+    record = KafkaRecord(headers=[("anomaly-monitor.original_headers", claim)])
+    letter = render_dead_letter(record, Reason.EMPTY, "a lie", NOW_MS)
+    assert DeadLetterHeaders.from_headers(letter.headers).original_headers is None
