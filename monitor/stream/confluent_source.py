@@ -305,7 +305,8 @@ class ConfluentSource(PollingSource):
         self._commit_ended(self._in_commit, _in_words(failed) if failed else None, took_s)
 
     def _generation(self) -> tuple[int, bytes]:
-        metadata: bytes = self._consumer.consumer_group_metadata()
+        """As of the last poll: the client lets no other thread ask beside one that polls."""
+        metadata = self._metadata
         magic, number = metadata[: len(METADATA_MAGIC)], metadata[len(METADATA_MAGIC) :][:4]
         if magic != METADATA_MAGIC:
             raise StreamError("librdkafka: tells of the group in a way that is not known here.")
