@@ -240,6 +240,8 @@ class Scene:
         before = self.committed
 
         def goes_on() -> bool:
+            if not self.members:
+                raise HangError("no daemon is left")
             return all(self.committed.get(p, 0) > offset for p, offset in before.items())
 
         if not before or not self.until(goes_on, PROGRESS_SECONDS):

@@ -152,6 +152,14 @@ class KafkaServer:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def configure(self, *arguments: str) -> None:
+        """Run Kafka's own `kafka-configs` on it: what the clients have no request for."""
+        command = [*self._java, "kafka.admin.ConfigCommand"]
+        command += ["--bootstrap-server", self.bootstrap_servers, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
+        if done.returncode:
+            raise RuntimeError(f"kafka-configs {arguments}: {done.stdout}{done.stderr}")
+
     def __enter__(self) -> Self:
         return self.start()
 

@@ -1,11 +1,10 @@
 """What becomes of files: full disks, a read-only file system, a bundle that cannot be read."""
 
-import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.chaos.faults.fault import Fault, NotHereError
@@ -14,6 +13,7 @@ from tests.support.daemons import Daemon
 
 REFUSED = "settings are refused, the old ones go on"
 END_SECONDS = 60.0
+BALLAST_BYTES = 4096
 READ_ONLY = (
     *("unshare", "--mount", "--map-root-user", "sh", "-c"),
     'mount --rbind / / && mount -o remount,ro,bind / && exec "$0" "$@"',
@@ -135,9 +135,9 @@ def full(folder: Path) -> Iterator[None]:
     """Its disk is full to the last byte."""
     ballast = folder / "ballast"
     try:
-        with ballast.open("wb", buffering=0) as file:
-            free = os.statvfs(folder)
-            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_bsize)
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(BALLAST_BYTES))
         yield
     finally:
         ballast.unlink()

@@ -57,7 +57,7 @@ class Rebalance(Fault):
 
     def strike(self, scene: Scene) -> None:
         since = scene.now()
-        changes = [self._freeze]
+        changes = [_freeze]
         if len(scene.members) < MOST_MEMBERS:
             changes += [lambda scene: scene.start()] * 2
         if len(scene.members) > 1:
@@ -71,20 +71,26 @@ class Rebalance(Fault):
     def _stop(self, scene: Scene) -> None:
         scene.stop(scene.random.choice(scene.members))
 
-    def _freeze(self, scene: Scene) -> None:
-        frozen = scene.random.choice(scene.members).process
-        frozen.send_signal(signal.SIGSTOP)
-        try:
-            scene.live(scene.setup.session_timeout_ms / 1000 + THAW_SECONDS)
-        finally:
-            frozen.send_signal(signal.SIGCONT)
-
 
 class RebalanceGrouped(Rebalance):
     """The same, with incidents that move along with their partitions."""
 
     name, times = "rebalance-grouped", 10
     setup = Setup(members=2, partitions=6, grouped=True)
+
+
+class Freeze(Fault):
+    """A member sleeps past its session and wakes as a zombie, its hands full of records."""
+
+    name, times = "freeze", 20
+    resume_s = 30.0
+    setup = Setup(members=2, session_timeout_ms=2000)
+
+    def strike(self, scene: Scene) -> None:
+        scene.live(scene.random.uniform(0, 2))
+        since = scene.now()
+        _freeze(scene)
+        scene.await_progress(since)
 
 
 class Twins(Fault):
@@ -104,4 +110,14 @@ class Twins(Fault):
         scene.await_progress(scene.now())
 
 
-ALL = (Kill, KillGrouped, Terminate, Rebalance, RebalanceGrouped, Twins)
+def _freeze(scene: Scene) -> None:
+    """Until the others have taken over; the time counts until every partition goes on."""
+    frozen = scene.random.choice(scene.members).process
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        scene.live(scene.setup.session_timeout_ms / 1000 + THAW_SECONDS)
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+
+
+ALL = (Kill, KillGrouped, Terminate, Rebalance, RebalanceGrouped, Freeze, Twins)
