@@ -45,7 +45,7 @@ class RecalibrationSettings(BaseModel):
         description="Follow how often vectors that are not anomalous have large errors, up to ten "
         "times and down to a tenth as often as when calibrated. Attacks that stay below the "
         "threshold count as normal: where they are more than the budget, it hides more of them. "
-        "Each start of the daemon begins where the calibration was.",
+        "A restart goes on from there; another bundle begins where its own calibration was.",
     )
     max_change_per_day: float = Field(
         default=0.2,

@@ -19,7 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from monitor import __version__
-from monitor.batch import EventIdentity, FeatureDeviation
+from monitor.batch import EventIdentity, FeatureDeviation, Partition
 from monitor.contracts.evidence import Json, evidence_of, known, observables_of
 from monitor.contracts.network import Flow, parse_ip
 from monitor.contracts.ocsf import (
@@ -120,6 +120,7 @@ def sighting_of(detection: Detection, now_ms: int) -> Sighting[Detection]:
         tail_probability=detection.tail_probability,
         error=detection.reconstruction_error,
         evidence=detection,
+        home=Partition(detection.topic, detection.partition),
     )
 
 

@@ -51,6 +51,17 @@ class Traffic:
         self._seconds = self._seconds * decay + self._memory_s * (1 - decay)
         self._last_s = now_s
 
+    def export(self) -> tuple[float, float, float]:
+        """What to keep of it: weighted vectors and seconds, and the seconds seen."""
+        seen_s = 0.0 if isnan(self._first_s) else self._last_s - self._first_s
+        return self._vectors, self._seconds, seen_s
+
+    def restore(self, kept: tuple[float, float, float], now_s: float) -> None:
+        """Go on with what was kept, as if no time had passed."""
+        self._vectors, self._seconds, seen_s = kept
+        if self._seconds:
+            self._first_s, self._last_s = now_s - seen_s, now_s
+
     @property
     def vectors_per_second(self) -> float:
         """0 until a minute of traffic was seen."""

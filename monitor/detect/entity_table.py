@@ -7,11 +7,11 @@
     for home, levels in table.export().items(): keep(home, levels)
 
 Whoever was unseen for longest makes room. Each row has a home, such as the partition whose vector
-began it: rows are kept and restored by their homes, and go with them.
+began it: rows are kept and restored by their homes.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -58,7 +58,7 @@ class Levels:
     """Rows of one home, or what has become of them.
 
     Attributes:
-        gone: (g,) int32, slots that are free again, or another home's. They went first.
+        gone: (g,) int32, slots that are somebody else's now. They went first.
         slots, names, rows, seen: of the (m,) rows that are told in full, in the order in which
             they were seen: int32, text, ROW, and int64 that grows with each sight.
         counted, counts: (k,) int32 slots, and (k, 3) float64 counts of the same window as before.
@@ -121,8 +121,6 @@ class EntityTable:
         self._size = size
         self._slots: OrderedDict[str, int] = OrderedDict()
         self._names: list[str] = [""] * (1 + size)
-        self._free = list[int]()
-        self._used = 0
         self._homes: list[Home] = [None]
         self._codes: dict[Home, int] = {}
         self._home = np.zeros(1 + size, np.int32)  # 0 where the slot is free
@@ -186,23 +184,12 @@ class EntityTable:
         slots = np.flatnonzero(self._home == self._codes.get(home, -1))
         return self._levels(slots[np.argsort(self._seen[slots])], slots[:0])
 
-    def drop(self, homes: Collection[Home]) -> None:
-        """Forget all rows of these homes."""
-        codes = [self._codes[home] for home in homes if home in self._codes]
-        slots = np.flatnonzero(np.isin(self._home, codes))
-        for slot in slots.tolist():
-            del self._slots[self._names[slot]]
-        self._home[slots] = self._changed[slots] = 0
-        self._free += slots.tolist()
-        for home in homes:
-            self._gone.pop(home, None)
-
-    def restore(self, kept: Mapping[Home, Levels]) -> None:
+    def restore(self, kept: Mapping[Any, Levels]) -> None:
         """Take in rows that were kept; of two for one entity that which knows of more windows.
 
         All rows may change their slots by it: whoever keeps them must keep all of them anew.
         """
-        kept = {home: self.held(home) for home in self._homes[1:]} | dict(kept)
+        kept = {**{home: self.held(home) for home in self._homes[1:]}, **kept}
         every = kept.values()
         names = [name for levels in every for name in levels.names]
         rows = np.concatenate([np.zeros(0, ROW), *(levels.rows for levels in every)])
@@ -218,14 +205,10 @@ class EntityTable:
         self._changed[:], self._gone = 0, {}
         self._names[1:end] = [names[n] for n in chosen.tolist()]
         self._slots = OrderedDict(zip(self._names[1:end], range(1, end), strict=True))
-        self._free, self._used = [], len(chosen)
 
     def _empty_slot(self) -> int:
-        if self._free:
-            return self._free.pop()
         if len(self._slots) < self._size:
-            self._used += 1
-            return self._used
+            return len(self._slots) + 1
         _, slot = self._slots.popitem(last=False)
         self._gone.setdefault(self._homes[self._home[slot]], []).append(slot)
         return slot

@@ -16,7 +16,7 @@ seen: it neither mutes an incident nor keeps it open.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from operator import attrgetter
@@ -214,14 +214,6 @@ class Incidents(Generic[E]):
         """All of a home."""
         held = [incident for incident in self._open.values() if incident.seen.home == home]
         return Kept(open=held, worsened={incident.subject for incident in held})
-
-    def drop(self, homes: Collection[Hashable]) -> None:
-        """Forget those of these homes, of which another process will tell."""
-        for incident in [*self._open.values()]:
-            if incident.seen.home in homes:
-                self._forget(incident.subject)
-        self._closed = [i for i in self._closed if i.seen.home not in homes]
-        self._absorbed = [c for c in self._absorbed if c.incident.seen.home not in homes]
 
     def restore(self, kept: Iterable[Incident[E]]) -> None:
         """Go on with incidents that were kept.

@@ -50,6 +50,15 @@ class Recalibration:
         self._last_s: float | None = None
         self._watch: Watch | None = None
 
+    def export(self) -> tuple[float, float]:
+        """What to keep of it: logarithms of the drift as tracked, and of what is judged by."""
+        return self._tracked, self._log_drift
+
+    def restore(self, kept: tuple[float, float]) -> None:
+        """Go on with what was kept, as if no time had passed."""
+        self._tracked, self._log_drift = (min(max(x, -FURTHEST), FURTHEST) for x in kept)
+        self._last_s = None
+
     @property
     def drift(self) -> float:
         """In [0.1, 10], 1 at first: the odds as a multiple of those when calibrated."""

@@ -57,4 +57,5 @@ class Counting:
         for reason in judged.suppressed:
             metrics.suppressed.labels(reason).inc()
         metrics.incidents_open.set(triage.open_incidents)
+        metrics.entities_watched.set(triage.entities)
         metrics.spike_level.set(triage.spike_level)

@@ -225,15 +225,15 @@ class Pipeline:
     def _explain(
         self, changes: Sequence[Change[Detection]]
     ) -> Sequence[Sequence[FeatureDeviation]]:
-        """The features that explain the worst vector of each incident."""
-        if not changes:
-            return []
+        """The features that explain the worst vector of each incident, where that is at hand."""
         found = [change.incident.seen.evidence for change in changes]
-        vectors = np.stack(
-            [detection.vector for detection in found if detection.vector is not None]
-        )
-        observed = [detection.event.observed for detection in found]
-        return explain(self._by[0], vectors, observed, self._top_features)
+        known = [detection for detection in found if detection.vector is not None]
+        if not known:
+            return [()] * len(found)
+        vectors = np.stack([detection.vector for detection in known])
+        observed = [detection.event.observed for detection in known]
+        explained = iter(explain(self._by[0], vectors, observed, self._top_features))
+        return [() if detection.vector is None else next(explained) for detection in found]
 
     def _dead_letter(
         self, record: Record, reject: Reject, now_ms: int, max_bytes: int = MAX_DEAD_LETTER_BYTES

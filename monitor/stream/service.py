@@ -38,6 +38,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from time import monotonic
 from types import FrameType
 
@@ -67,6 +68,8 @@ from monitor.stream.polling import PollingSource
 from monitor.stream.process import tune_process
 from monitor.stream.publishing import AbandonedError, PublishingSink
 from monitor.stream.reload import Reload
+from monitor.stream.state import StateStore
+from monitor.stream.state_topic import StateTopic, read_committed
 from monitor.stream.suppress import Suppressions
 from monitor.stream.transport import build_sink, build_source
 from monitor.stream.triage import Scored, build_triage
@@ -114,6 +117,8 @@ def build_service(
     )
     pipeline = build_pipeline(settings, detector, manifest)
     tuning = Tuning(detector, metrics)
+    kept = StateTopic(settings.kafka, partial(read_committed, settings.kafka))
+    state = StateStore(kept, manifest, pipeline.triage, tuning, metrics)
 
     def take(settings: Settings, manifest: Manifest) -> None:
         metrics.bundle.info({**bundle_facts(manifest), "device": str(detector.device)})
@@ -127,7 +132,17 @@ def build_service(
     take(settings, manifest)
     reload = Reload(settings, manifest, read_settings or (lambda: settings), take_again)
     return Service(
-        settings, pipeline, tuning, reload, source, sink, metrics, health, link, telemetry
+        settings,
+        pipeline,
+        tuning,
+        state,
+        reload,
+        source,
+        sink,
+        metrics,
+        health,
+        link,
+        telemetry,
     )
 
 
@@ -191,6 +206,7 @@ class Service:
         settings: Settings,
         pipeline: Pipeline,
         tuning: Tuning,
+        state: StateStore,
         reload: Reload,
         source: PollingSource,
         sink: PublishingSink,
@@ -200,7 +216,7 @@ class Service:
         telemetry: TelemetryServer,
     ) -> None:
         self._settings, self._pipeline = settings, pipeline
-        self._tuning, self._reload = tuning, reload
+        self._tuning, self._state, self._reload = tuning, state, reload
         self._source, self._sink = source, sink
         self._metrics, self._health, self._link = metrics, health, link
         self._telemetry = telemetry
@@ -286,9 +302,29 @@ class Service:
         self._tell_readiness()
 
     def _follow(self, assignment: Assignment) -> None:
-        """Have the state of the partitions that are ours, and of no other."""
-        if assignment != self._assignment:
-            self._assignment = assignment
+        """Have the state of the partitions that are ours, and of no other.
+
+        Raises:
+            AbandonedError: it is to stop before the broker has given that state.
+        """
+        if assignment == self._assignment:
+            return
+        new = assignment.partitions
+        if assignment.epoch == self._assignment.epoch:
+            new -= self._assignment.partitions
+        else:
+            self._state.forget()
+        while new:
+            try:
+                self._state.load(new)
+                break
+            except BrokerAwayError as reason:
+                if self._stopping:
+                    raise AbandonedError from reason
+                self._link.down(str(reason))
+                self._source.pause(RETRY_SECONDS)
+        self._assignment = assignment
+        self._pipeline.use(self._tuning.detector)
 
     def _go_back(self, reason: RewindError) -> None:
         """Forget what is in hand, and begin again at what is committed."""
@@ -331,18 +367,22 @@ class Service:
             raise RewindError("partitions were taken away before their records were dealt with")
         with self._counting.stage("triage"):
             judged = self._pipeline.judge(scored)
+            self._observe(scored.errors, len(scored.anomalous))
+            kept = self._state.outputs(scored.batch)
         with self._counting.stage("publish"):
-            self._sink.write(judged.outputs, scored.batch)
+            self._sink.write([*judged.outputs, *kept], scored.batch)
         self._counting.batch(scored, judged)
-        self._observe(scored.errors, len(scored.anomalous))
 
     def _idle(self) -> None:
         self._sink.tend()
+        standing = self._source.standing()
+        if standing.epoch != self._assignment.epoch:
+            return  # whatever is due is due from whoever has those partitions now
         judged = self._pipeline.tick()
-        if judged.outputs:
-            self._sink.write(judged.outputs, self._source.standing())
-        self._counting.alerts(judged)
         self._observe(NOTHING, 0)
+        if outputs := [*judged.outputs, *self._state.outputs(standing)]:
+            self._sink.write(outputs, standing)
+        self._counting.alerts(judged)
 
     def _observe(self, errors: Matrix, anomalous: int) -> None:
         self._tuning.observe(errors, anomalous, monotonic())

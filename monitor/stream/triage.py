@@ -17,7 +17,7 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.batch import Decoded, EventIdentity, Indices, MicroBatch, Origins, Record
+from monitor.batch import Decoded, EventIdentity, Indices, MicroBatch, Origins, Partition, Record
 from monitor.config import IncidentSettings, SpikeSettings
 from monitor.contracts.alert import (
     MAX_KEY_BYTES,
@@ -73,6 +73,11 @@ class Scored:
     def record(self, position: int) -> Record:
         """The record of a vector."""
         return self.batch.records[int(self.decoded.batch.rows[position])]
+
+    def home(self, position: int) -> Partition:
+        """Where what a vector begins is kept: its partition."""
+        record = self.record(position)
+        return Partition(record.topic, record.partition)
 
     def event(self, position: int) -> EventIdentity:
         """What the record of a vector says of itself."""
@@ -131,7 +136,8 @@ class Scored:
 class Triage:
     """Suppressions, spikes and incidents, in this order.
 
-    `suppressions` may be replaced between micro-batches.
+    `suppressions` may be replaced between micro-batches. What is kept of the others, so that a
+    restart goes on with it, is the business of `monitor.stream.state`.
 
     Args:
         spikes: None where they are not watched.
@@ -148,26 +154,37 @@ class Triage:
         stream: Subject,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.suppressions, self._spikes = suppressions, spikes
-        self._incidents, self._stream = incidents, stream
-        self._wall_s, self._clock, self._typical_ms = clock, StreamClock(), 0
+        self.suppressions, self.spikes, self.incidents = suppressions, spikes, incidents
+        self.clock = StreamClock()
+        self._stream, self._wall_s, self._typical_ms = stream, clock, 0
+
+    def begin_anew(self) -> None:
+        """Forget all that was seen."""
+        self.spikes = None if self.spikes is None else self.spikes.anew()
+        self.incidents = None if self.incidents is None else self.incidents.anew()
+        self.clock = StreamClock()
 
     @property
     def open_incidents(self) -> int:
         """How many are open."""
-        return len(self._incidents) if self._incidents else 0
+        return 0 if self.incidents is None else len(self.incidents)
+
+    @property
+    def entities(self) -> int:
+        """How many are watched."""
+        return 0 if self.spikes is None else len(self.spikes)
 
     @property
     def spike_level(self) -> float:
         """How near the stream is to an alarm of its level: 0 as usual, 1 in alarm."""
-        return self._spikes.level if self._spikes else 0.0
+        return 0.0 if self.spikes is None else self.spikes.level
 
     def step(self, scored: Scored, now_ms: int) -> tuple[list[Change[Detection]], list[str]]:
         """What a micro-batch changes, and the reason of each vector or rise that was suppressed."""
         if not len(scored.errors):
             return self.tick(), []
         self._typical_ms = _typical_time(scored, now_ms)
-        self._clock = self._clock.advance(self._typical_ms, self._wall_ms())
+        self.clock = self.clock.advance(self._typical_ms, self.wall_ms())
         reasons = self._reasons(scored, now_ms)
         told = np.array([reason is None for reason in reasons], bool)
         sightings = [*self._seen(scored, scored.anomalous[told], now_ms)]
@@ -176,16 +193,17 @@ class Triage:
             if reason is None:
                 sightings.append(sighting)
         suppressed = [reason for reason in reasons if reason is not None]
-        if self._incidents is None:
+        if self.incidents is None:
             return [alone(sighting, now_ms) for sighting in sightings], suppressed
-        return self._incidents.step(sightings, self._clock.elapsed_ms, now_ms), suppressed
+        return self.incidents.step(sightings, self.clock.elapsed_ms, now_ms), suppressed
 
     def tick(self) -> list[Change[Detection]]:
         """What is due although nothing comes: time goes on as the wall clock does."""
-        self._clock = self._clock.wait(self._wall_ms())
-        return self._incidents.tick(self._clock.elapsed_ms) if self._incidents else []
+        self.clock = self.clock.wait(self.wall_ms())
+        return [] if self.incidents is None else self.incidents.tick(self.clock.elapsed_ms)
 
-    def _wall_ms(self) -> int:
+    def wall_ms(self) -> int:
+        """The monotonic clock by which time goes on while nothing comes."""
         return int(self._wall_s() * 1000)
 
     def _reasons(self, scored: Scored, now_ms: int) -> list[str | None]:
@@ -206,7 +224,7 @@ class Triage:
         self, scored: Scored, anomalous: Indices, now_ms: int
     ) -> Iterator[Sighting[Detection]]:
         """The anomalous vectors of each entity, told of by the worst of them."""
-        if self._incidents is None:
+        if self.incidents is None:
             for position in anomalous.tolist():
                 yield sighting_of(scored.detection(position), now_ms)
             return
@@ -219,6 +237,7 @@ class Triage:
             yield replace(
                 sighting_of(scored.detection(worst), now_ms),
                 uid=scored.uid(positions[0]),
+                home=scored.home(positions[0]),
                 vectors=len(positions),
                 first_seen_ms=min(times),
                 last_seen_ms=max(times),
@@ -239,7 +258,7 @@ class Triage:
         Args:
             told: of each anomalous vector whether it is not suppressed.
         """
-        if self._spikes is None:
+        if self.spikes is None:
             return
         anomalous = np.zeros(len(scored.errors), bool)
         anomalous[scored.anomalous] = True
@@ -247,12 +266,14 @@ class Triage:
         errors, origins = scored.errors[kept], scored.decoded.batch.origins
         if origins and len(kept) < len(anomalous):
             origins = origins.at(kept)
-        rises = self._spikes.step(errors, anomalous[kept], origins, self._clock)
+        rises = self.spikes.step(
+            errors, anomalous[kept], origins, self.clock, lambda n: scored.home(int(kept[n]))
+        )
         places = [int(kept[_worst(errors, origins, rise.entity)]) for rise in rises]
         for place, rise in sorted(zip(places, rises, strict=True), key=itemgetter(0)):
             worst = scored.detection(place)
             reason = self._reason(worst, now_ms) if rise.entity >= 0 else None
-            if rise.windows == 1 or (self._incidents is not None and reason is None):
+            if rise.windows == 1 or (self.incidents is not None and reason is None):
                 yield reason, self._rise(rise, worst, now_ms)
 
     def _rise(self, rise: Rise, worst: Detection, now_ms: int) -> Sighting[Detection]:

@@ -5,6 +5,8 @@ tuning.take(settings, manifest.calibration.false_alarm_rate)
 tuning.observe(errors, anomalous, monotonic())  # of vectors that were judged lately
 """
 
+from dataclasses import dataclass
+
 import structlog
 
 from monitor.batch import Matrix
@@ -28,6 +30,21 @@ PROMISED_ALERTS = 100
 """Memory of the realised rate: the vectors in which so many were promised; known to some 10 %."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What it goes on with after a restart.
+
+    Attributes:
+        rate: the false-alarm rate of the moment.
+        traffic, realised, drift: as `export` of each gives them; no drift where none is followed.
+    """
+
+    rate: float
+    traffic: tuple[float, float, float]
+    realised: tuple[float, float]
+    drift: tuple[float, float] | None
 
 
 class Tuning:
@@ -76,6 +93,30 @@ class Tuning:
                 log.info("threshold moved with the traffic", **self._facts())
                 self._warn()
         self._tell()
+
+    def export(self) -> Tuned:
+        """What to keep of it."""
+        drift = self._recalibration.export() if self._recalibration else None
+        rate = self.detector.false_alarm_rate
+        return Tuned(rate, self._traffic.export(), self._realised.export(), drift)
+
+    def restore(self, kept: Tuned, now_s: float) -> None:
+        """Go on with what was kept, as far as the settings still ask for it."""
+        self._traffic.restore(kept.traffic, now_s)
+        self._realised.restore(kept.realised)
+        if self._recalibration and kept.drift:
+            self._recalibration.restore(kept.drift)
+        rate = self.detector.false_alarm_rate
+        self._move(self._budget.rate(self._traffic, kept.rate) if self._budget else rate)
+        self._moved_s = now_s
+        self._tell()
+
+    def begin_anew(self) -> None:
+        """Forget all that was seen."""
+        self._traffic = Traffic()
+        self._realised = RecentShare(PROMISED_ALERTS)
+        if self._recalibration:
+            self._recalibration.restore((0.0, 0.0))
 
     def _move(self, rate: float) -> None:
         drift = self._recalibration.drift if self._recalibration else 1.0

@@ -50,6 +50,7 @@ Rule = Callable[[Sequence[float], Sequence[float]], float]
 
 GAUGES: Mapping[str, Rule] = {
     "anomaly_monitor_incidents_open": _sum,
+    "anomaly_monitor_entities_watched": _sum,
     "anomaly_monitor_spike_level_ratio": _most,
     "anomaly_monitor_threshold": _mean,
     "anomaly_monitor_false_alarm_rate_target": _mean,

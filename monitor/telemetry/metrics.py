@@ -186,6 +186,33 @@ class Metrics:
             "transaction had failed; what was in hand is done again and told of once.",
             registry=registry,
         )
+        self.state_load_seconds = Histogram(
+            "anomaly_monitor_state_load_seconds",
+            "Time that loading the state of partitions took, which is when they are assigned.",
+            buckets=_STAGE_SECONDS,
+            registry=registry,
+        )
+        self.state_loaded_bytes = Counter(
+            "anomaly_monitor_state_loaded_bytes",
+            "Bytes of the state topic that were read for it.",
+            registry=registry,
+        )
+        self.state_written_bytes = Counter(
+            "anomaly_monitor_state_written_bytes",
+            "Bytes written to the state topic, before compression.",
+            registry=registry,
+        )
+        self.state_skipped = Counter(
+            "anomaly_monitor_state_skipped_records",
+            "Records of the state topic that are damaged, missing or none of the monitor's; what "
+            "they would have said is lost.",
+            registry=registry,
+        )
+        self.entities_watched = Gauge(
+            "anomaly_monitor_entities_watched",
+            "Entities whose levels are held; the setting spikes.max_entities bounds them.",
+            registry=registry,
+        )
         self.rebalances = Counter(
             "anomaly_monitor_rebalances", "Times partitions were assigned.", registry=registry
         )
@@ -290,6 +317,14 @@ class RecentShare:
         decay = float(np.exp(-events / self._memory))
         self._hits = self._hits * decay + hits
         self._events = self._events * decay + events
+
+    def export(self) -> tuple[float, float]:
+        """What to keep of it: weighted hits and events."""
+        return self._hits, self._events
+
+    def restore(self, kept: tuple[float, float]) -> None:
+        """Go on with what was kept."""
+        self._hits, self._events = kept
 
     @property
     def share(self) -> float:

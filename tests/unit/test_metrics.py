@@ -47,7 +47,7 @@ def test_the_published_names_and_labels_are_there() -> None:
 
 def test_every_metric_says_its_unit_and_what_it_is() -> None:
     units = (
-        r"_(seconds|records|vectors|ratio|total|info|error|threshold|target|open|realised|second"
+        r"_(seconds|records|vectors|ratio|total|info|error|threshold|target|open|watched|realised|second"
         r"|connected|ready)$"
     )
     for family in scrape(Metrics().registry).values():
