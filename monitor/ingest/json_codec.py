@@ -30,6 +30,7 @@ from monitor.ingest.json_reader import (
     joined,
 )
 from monitor.ingest.json_values import FLOAT32_MAX as FLOAT32_MAX
+from monitor.ingest.textfile import BYTE_ORDER_MARK
 
 FEW_RECORDS, FEW_RATIO = 64, 1 / 16
 """With no more of a micro-batch than these to be read one by one, no layout is learnt."""
@@ -80,7 +81,7 @@ class JsonCodec:
 
     def identify(self, value: bytes, within: int = -1) -> EventIdentity:  # noqa: ARG002
         """Read again a record that decoded: who and when it was, and its values as they stand."""
-        document = orjson.loads(value)
+        document = orjson.loads(value.removeprefix(BYTE_ORDER_MARK))
         observed = tuple(self._reader.features(document))
         if not isinstance(document, dict):
             return EventIdentity(observed)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import jiter
 import orjson
 
+from monitor.ingest.textfile import BYTE_ORDER_MARK
 from monitor.reasons import Reason
 
 _WHITE_SPACE = b" \t\r\n"
@@ -32,6 +33,8 @@ class RecordError(Exception):
 def parse_document(value: bytes | None, max_bytes: int) -> Any:
     """The value of a record to a JSON document whose keys are unique.
 
+    A byte order mark before it is passed over, as RFC 8259 allows.
+
     Raises:
         RecordError: it is none.
     """
@@ -42,6 +45,7 @@ def parse_document(value: bytes | None, max_bytes: int) -> Any:
             Reason.TOO_LARGE,
             f"{len(value)} bytes, more than the {max_bytes} allowed",
         )
+    value = value.removeprefix(BYTE_ORDER_MARK)
     try:
         document = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -107,25 +111,43 @@ def _parse_error(value: bytes, error: ValueError) -> RecordError:
     return unusable or RecordError(Reason.MALFORMED_JSON, complaint)
 
 
+class _Unusable(float):
+    """A number in JSON that is none for us."""
+
+    def __init__(self, literal: str) -> None:
+        self.literal = literal[:_EXCERPT]
+        self.error = f"{self.literal} is not a finite number"
+
+    def stands_under(self, key: str) -> None:
+        self.error = f"{key[:_EXCERPT]!r} is {self.literal}, not a finite number"
+
+
 def _unusable_number(text: str) -> RecordError | None:
     """What is wrong with a text that is JSON but for NaN, Infinity or a number no float holds."""
-    found: list[RecordError] = []
-
-    def constant(literal: str) -> float:
-        found.append(RecordError(Reason.NOT_FINITE, f"{literal} is not a finite number"))
-        return 0.0
+    found: list[_Unusable] = []
 
     def number(literal: str) -> float:
-        if math.isinf(parsed := float(literal)):
-            error = f"{literal[:_EXCERPT]} is infinite as a float"
-            found.append(RecordError(Reason.NOT_FINITE, error))
-        return parsed
+        if math.isfinite(float(literal)):
+            return 0.0
+        found.append(_Unusable(literal))
+        return found[-1]
+
+    def members(pairs: list[tuple[str, Any]]) -> None:
+        for key, value in pairs:
+            if isinstance(value, _Unusable):
+                value.stands_under(key)
 
     try:
-        json.loads(text, parse_constant=constant, parse_float=number, parse_int=number)
+        json.loads(
+            text,
+            parse_constant=number,
+            parse_float=number,
+            parse_int=number,
+            object_pairs_hook=members,
+        )
     except (ValueError, RecursionError):
         return None
-    return found[0] if found else None
+    return RecordError(Reason.NOT_FINITE, found[0].error) if found else None
 
 
 def excerpt(value: Any) -> str:

@@ -325,3 +325,28 @@ def test_what_is_noted_belongs_to_its_vector_though_others_are_refused() -> None
     ]
     kept = [n for n in range(40) if n % 3 != 1]
     assert origins_of(*events) == [(f"10.0.0.{n % 4}", n) for n in kept]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (b'{"a": NaN, "proto": "tcp"}', "'a' is NaN, not a finite number"),
+        (b'{"x": 1, "flow": {"bytes": -Infinity}}', "'bytes' is -Infinity, not a finite number"),
+        (b'{"y": {"n": [1e999]}, "a": 1e400}', "1e999 is not a finite number"),
+        (b'{"conn": {"a": 1e400}, "b": NaN}', "'a' is 1e400, not a finite number"),
+        (b'[NaN, 2, "tcp", true]', "NaN is not a finite number"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_named_with_its_field(value: bytes, error: str) -> None:
+    [reject] = CODEC.decode([value]).rejects
+    assert (reject.reason, reject.error) == (Reason.NOT_FINITE, error)
+
+
+def test_a_byte_order_mark_before_a_record_is_passed_over() -> None:
+    mark = b"\xef\xbb\xbf"
+    values = [mark + event(), event(), mark + b'[1.5, 2, "tcp", true]']
+    assert decode(*values) == ([[1.5, 2.0, 1.0, 1.0]] * 3, [])
+    assert CODEC.identify(values[0]) == CODEC.identify(values[1])
+    twice = event().replace(b"{", b'{"a": 2, ', 1)
+    assert decode(mark + twice)[1] == decode(twice)[1] == [Reason.DUPLICATE_KEY]
+    assert decode(mark, mark * 2)[1] == [Reason.EMPTY, Reason.MALFORMED_JSON]
