@@ -11,6 +11,7 @@ from rich.console import Console
 
 from monitor import __version__
 from monitor.cli.alerts import alerts
+from monitor.cli.audit import audit
 from monitor.cli.bench import bench
 from monitor.cli.compare import compare
 from monitor.cli.config import app as config
@@ -42,6 +43,7 @@ app.command()(embed)
 app.command()(threshold)
 app.command()(run)
 app.command()(alerts)
+app.command()(audit)
 app.command()(replay)
 app.command()(doctor)
 app.command()(bench)

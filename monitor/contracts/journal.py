@@ -52,3 +52,11 @@ def journal_key(group: str, topic: str, partition: int) -> bytes:
 def render_entry(**fields: str | int) -> bytes:
     """The fields of a `JournalEntry` as JSON."""
     return orjson.dumps(fields)
+
+
+def read_entry(value: bytes | None) -> JournalEntry | None:
+    """An entry, or None where it is none that we can read."""
+    try:
+        return JournalEntry.model_validate_json(value or b"")
+    except ValueError:
+        return None
