@@ -132,9 +132,8 @@ class PollingSource(ABC):
         """
         gone_back = self._gone_back = Event()
         self._membership.going_back = True
-        while not (gone_back.wait(LOOK_SECONDS) or self._given_up):
-            if not self._thread.is_alive():
-                break
+        while not (gone_back.wait(LOOK_SECONDS) or self._given_up) and self._thread.is_alive():
+            pass
         if self._failure:
             raise self._failure
 
