@@ -20,6 +20,7 @@ from kafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    ProducerFencedError,
     for_code,
 )
 
@@ -37,6 +38,7 @@ LOGGER = logging.getLogger("kafka.librdkafka")
 _OWN_ERRORS: dict[int, type[KafkaError]] = {
     ClientError._BAD_COMPRESSION: CorruptRecordError,
     ClientError._BAD_MSG: CorruptRecordError,
+    ClientError._FENCED: ProducerFencedError,
     ClientError._MSG_TIMED_OUT: KafkaTimeoutError,
     ClientError._TIMED_OUT: KafkaTimeoutError,
 }

@@ -8,7 +8,7 @@ Whoever brings another transport writes these two and nothing else:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from monitor.batch import MicroBatch, Partition
 from monitor.contracts.dead_letter import Header
@@ -86,6 +86,26 @@ class Source(Protocol):
 
     def close(self, timeout_s: float) -> None:
         """Commit what is acknowledged and leave."""
+
+
+class Member(Protocol):
+    """What a sink asks of the source whose records it deals with."""
+
+    def acknowledge(self, next_offsets: Offsets) -> None:
+        """Everything before these offsets is dealt with and may be committed."""
+
+    def commit_no_more(self) -> None:
+        """Whoever acknowledges offsets has committed them; said before the source starts."""
+
+    def assignment(self) -> Assignment:
+        """The partitions that are ours at this moment."""
+
+    def group_metadata(self) -> Any:
+        """Which member of which generation of the group we are, as the client says it.
+
+        Raises:
+            RewindError: none, at the moment.
+        """
 
 
 class Sink(Protocol):

@@ -62,12 +62,13 @@ from monitor.stream.client import BrokerAwayError
 from monitor.stream.clock import now_ms
 from monitor.stream.contracts import Assignment, RewindError
 from monitor.stream.counting import Counting
+from monitor.stream.delivery import AbandonedError
 from monitor.stream.link import BrokerLink
 from monitor.stream.pipeline import Pipeline
 from monitor.stream.polling import PollingSource
 from monitor.stream.process import tune_process
-from monitor.stream.publishing import AbandonedError, PublishingSink
 from monitor.stream.reload import Reload
+from monitor.stream.sink import PublishingSink
 from monitor.stream.state import StateStore
 from monitor.stream.state_topic import StateTopic, read_committed
 from monitor.stream.suppress import Suppressions
@@ -112,9 +113,7 @@ def build_service(
     telemetry = TelemetryServer(settings.telemetry, metrics.registry, health)
     link = BrokerLink(settings.kafka.bootstrap_servers, metrics, health)
     source = build_source(settings.kafka, settings.batch, metrics, health, link)
-    sink = build_sink(
-        settings.kafka, source.acknowledge, lambda: verify_outputs(settings.kafka), health
-    )
+    sink = build_sink(settings.kafka, source, lambda: verify_outputs(settings.kafka), health)
     pipeline = build_pipeline(settings, detector, manifest)
     tuning = Tuning(detector, metrics)
     kept = StateTopic(settings.kafka, partial(read_committed, settings.kafka))

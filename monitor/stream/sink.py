@@ -1,94 +1,92 @@
-"""The sink: Kafka's producer, and the only place that lets offsets be committed.
+"""The sink: whichever client writes, and however often an output may arrive.
 
-    sink = KafkaSink(settings.kafka, source.acknowledge, verify, health)
-    sink.write(outputs, batch)
-
-What does not depend on the client is in `monitor.stream.publishing`.
+sink = PublishingSink(settings.kafka, KafkaPythonProducer(settings.kafka), source, verify, health)
+sink.connect()
+sink.write(outputs, batch)
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from kafka import KafkaProducer
+import structlog
 from kafka.errors import KafkaError
-from kafka.future import Future
-from kafka.serializer import Serializer
 
-from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES
-from monitor.stream.client import Connection, close_producer, connect
-from monitor.stream.contracts import Output
-from monitor.stream.publishing import (
-    BATCH_BYTES,
-    DELIVERY_TIMEOUT_MS,
-    FLUSH_SECONDS,
-    LINGER_MS,
-    REQUEST_TIMEOUT_MS,
-    PublishingSink,
-)
+from monitor.batch import MicroBatch
+from monitor.config import KafkaSettings
+from monitor.stream.client import BrokerAwayError
+from monitor.stream.contracts import Member, Output
+from monitor.stream.delivery import AtLeastOnce, Delivery, Patience
+from monitor.stream.producing import Producer
+from monitor.stream.support import lacks_for_transactions, require_transactions
+from monitor.stream.transaction import ExactlyOnce
+from monitor.telemetry.health import Health
 
-METADATA_TIMEOUT_MS = 2_000
-
-_NOTHING: Any = object()
+log = structlog.get_logger()
 
 
-class KafkaSink(PublishingSink):
-    """Produces with kafka-python."""
+class PublishingSink:
+    """See `monitor.stream.contracts.Sink`.
 
-    _connection: Connection[KafkaProducer] | None = None
+    Args:
+        member: whose records are dealt with.
+        verify: raises BrokerError if an output topic is gone or may not be written.
+    """
 
-    @property
-    def is_open(self) -> bool:
-        return self._connection is not None
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        producer: Producer,
+        member: Member,
+        verify: Callable[[], None],
+        health: Health,
+    ) -> None:
+        self._kafka, self._producer, self._member = kafka, producer, member
+        self._patience = Patience(verify, health)
+        self._delivery: Delivery | None = None
+        if kafka.delivery == "at_least_once":
+            self._delivery = AtLeastOnce(producer, member, self._patience)
+
+    def connect(self) -> None:
+        """See how to deliver, and connect ahead of the first output.
+
+        Raises:
+            BrokerAwayError: no broker answers.
+            BrokerError: it refuses, or is too old for transactions.
+        """
+        try:
+            self._delivery = self._delivery or self._chosen()
+            self._delivery.open()
+        except KafkaError as error:
+            raise BrokerAwayError(str(error)) from error
+        self._patience.well()
+
+    def write(self, outputs: Sequence[Output], batch: MicroBatch) -> None:
+        """Publish all outputs and acknowledge the offsets; on return both have happened.
+
+        Raises:
+            StreamError: an output cannot be published.
+            RewindError: the records are no longer ours; nothing is published.
+            AbandonedError: `stop_trying` was called and the time is over.
+        """
+        assert self._delivery, "it is connected first"
+        self.tend()
+        self._delivery.write(outputs, batch)
+
+    def tend(self) -> None:
+        """Let the producer do what is due, to be called now and then."""
+        self._producer.tend()
+
+    def stop_trying(self, after_s: float) -> None:
+        """From now on a write that is not acknowledged gives up after so many seconds."""
+        self._patience.stop_trying(after_s)
 
     def close(self, timeout_s: float) -> None:
-        connection, self._connection = self._connection, None
-        if connection:
-            close_producer(connection.client, timeout_s)
+        """Close the producer; a write that was abandoned is dropped with it."""
+        self._producer.close(timeout_s)
 
-    def _open(self) -> None:
-        if self._connection is None:
-            self._connection = connect(
-                KafkaProducer,
-                self._kafka,
-                acks="all",
-                enable_idempotence=True,
-                compression_type="lz4",  # alerts become 5 times smaller, and are sent no slower
-                batch_size=BATCH_BYTES,
-                linger_ms=LINGER_MS,
-                value_serializer=_NothingAsNull(),
-                delivery_timeout_ms=DELIVERY_TIMEOUT_MS,
-                request_timeout_ms=REQUEST_TIMEOUT_MS,
-                max_block_ms=METADATA_TIMEOUT_MS,
-                max_request_size=2 * MAX_DEAD_LETTER_BYTES,
-                metrics_enabled=False,
-            )
-
-    def _send(self, outputs: Sequence[Output]) -> list[tuple[Output, Exception]]:
-        assert self._connection is not None
-        producer = self._connection.client
-        for topic in {output.topic for output in outputs}:
-            producer.partitions_for(topic)
-        sent = [(output, _produce(producer, output)) for output in outputs]
-        for _ in self._waiting():
-            if all(future.is_done for _, future in sent):
-                break
-            with suppress(KafkaError):
-                producer.flush(FLUSH_SECONDS)
-        return [(output, future.exception) for output, future in sent if future.failed()]
-
-
-def _produce(producer: KafkaProducer, output: Output) -> Future:
-    # The client takes neither a header without a value nor a record without key and value, though
-    # Kafka has both.
-    headers = [(name, value or b"") for name, value in output.headers]
-    value = _NOTHING if output.value is None else output.value
-    try:
-        return producer.send(output.topic, value, output.key, headers, output.partition)
-    except KafkaError as error:
-        return Future().failure(error)
-
-
-class _NothingAsNull(Serializer):  # type: ignore[misc]
-    def serialize(self, _topic: str, _headers: Any, data: Any) -> bytes | None:
-        return None if data is _NOTHING else data
+    def _chosen(self) -> Delivery:
+        if self._kafka.delivery == "exactly_once":
+            require_transactions(self._kafka)
+        elif lacks := lacks_for_transactions(self._kafka):
+            log.info("the broker is too old for transactions: at least once", lacks=lacks)
+            return AtLeastOnce(self._producer, self._member, self._patience)
+        return ExactlyOnce(self._kafka, self._producer, self._member, self._patience)

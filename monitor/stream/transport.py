@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 from monitor.config import BatchSettings, KafkaSettings
 from monitor.errors import SettingsError
-from monitor.stream.contracts import Offsets
+from monitor.stream.contracts import Member
 from monitor.stream.link import BrokerLink
 from monitor.stream.polling import PollingSource
-from monitor.stream.publishing import PublishingSink
+from monitor.stream.producing import Producer
+from monitor.stream.sink import PublishingSink
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 
@@ -35,23 +36,29 @@ def build_source(
 
 
 def build_sink(
-    kafka: KafkaSettings,
-    acknowledge: Callable[[Offsets], None],
-    verify: Callable[[], None],
-    health: Health,
+    kafka: KafkaSettings, member: Member, verify: Callable[[], None], health: Health
 ) -> PublishingSink:
-    """A sink that has not connected yet.
+    """A sink for what comes of the member's records, that has not connected yet.
+
+    Raises:
+        SettingsError: the client is not installed.
+    """
+    return PublishingSink(kafka, build_producer(kafka), member, verify, health)
+
+
+def build_producer(kafka: KafkaSettings) -> Producer:
+    """A producer of the client that the settings name, that is not open yet.
 
     Raises:
         SettingsError: the client is not installed.
     """
     if kafka.client == "confluent-kafka":
         with confluent_extra():
-            from monitor.stream.confluent_sink import ConfluentSink
-        return ConfluentSink(kafka, acknowledge, verify, health)
-    from monitor.stream.sink import KafkaSink
+            from monitor.stream.confluent_producer import ConfluentProducer
+        return ConfluentProducer(kafka)
+    from monitor.stream.kafka_producer import KafkaPythonProducer
 
-    return KafkaSink(kafka, acknowledge, verify, health)
+    return KafkaPythonProducer(kafka)
 
 
 @contextmanager

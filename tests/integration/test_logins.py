@@ -15,6 +15,7 @@ from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from tests.support.brokers import fresh_name
 from tests.support.kafka_server import KafkaServer
+from tests.support.members import Loner
 from tests.support.secured import certificate, log_in, over_tls, unsigned_token
 from tests.support.waiting import until
 
@@ -41,13 +42,14 @@ def source_of(kafka: KafkaSettings) -> PollingSource:
 
 
 def write(kafka: KafkaSettings, topic: str, value: bytes) -> list[Offsets]:
-    acknowledged: list[Offsets] = []
-    sink = build_sink(kafka, acknowledged.append, lambda: None, Health("outputs"))
+    member = Loner()
+    kafka = kafka.model_copy(update={"delivery": "at_least_once"})
+    sink = build_sink(kafka, member, lambda: None, Health("outputs"))
     try:
         sink.write([Output(topic, None, value)], MicroBatch((), {Partition("vectors", 0): 1}))
     finally:
         sink.close(5.0)
-    return acknowledged
+    return member.acknowledged
 
 
 def read(kafka: KafkaSettings) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The sink on a real broker: nothing is acknowledged before everything is published."""
+"""The sink on a real broker, at least once: first everything is published, then acknowledged."""
 
 import random
 import threading
@@ -12,11 +12,12 @@ from monitor.config import KafkaSettings
 from monitor.errors import StreamError
 from monitor.stream.checks import verify_outputs
 from monitor.stream.contracts import Offsets, Output
-from monitor.stream.publishing import AbandonedError
+from monitor.stream.delivery import AbandonedError
 from monitor.stream.transport import build_sink
 from monitor.telemetry.health import Health
 from tests.support.brokers import Broker
 from tests.support.kafka_server import KafkaServer
+from tests.support.members import Loner
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.kafka
@@ -33,8 +34,10 @@ class Bench:
     client: str
     alerts: str
     letters: str
+    state: str
+    journal: str
     health: Health = field(default_factory=lambda: Health("outputs"))
-    acknowledged: list[Offsets] = field(default_factory=list)
+    member: Loner = field(default_factory=Loner)
 
     def __post_init__(self) -> None:
         kafka = KafkaSettings(
@@ -43,17 +46,23 @@ class Bench:
             input_topics=("vectors",),
             alert_topic=self.alerts,
             dead_letter_topic=self.letters,
+            state_topic=self.state,
+            journal_topic=self.journal,
+            delivery="at_least_once",
         )
-        self.sink = build_sink(
-            kafka, self.acknowledged.append, lambda: verify_outputs(kafka), self.health
-        )
+        self.sink = build_sink(kafka, self.member, lambda: verify_outputs(kafka), self.health)
+
+    @property
+    def acknowledged(self) -> list[Offsets]:
+        return self.member.acknowledged
 
     def published(self, topic: str, count: int | None = None) -> list[bytes | None]:
         return [record.value for record in self.broker.consume_all(topic, count)]
 
 
 def bench_on(broker: Broker, client: str, letters: str | None = None) -> Bench:
-    return Bench(broker, client, broker.create_topic(), letters or broker.create_topic())
+    alerts, state, journal = (broker.create_topic() for _ in range(3))
+    return Bench(broker, client, alerts, letters or broker.create_topic(), state, journal)
 
 
 @pytest.fixture
@@ -76,7 +85,7 @@ def test_a_sink_without_work_keeps_what_its_client_has_to_say_from_piling_up(
 ) -> None:
     bench = bench_on(kafka_broker, "confluent-kafka")
     bench.sink.write([Output(bench.alerts, b"k", b"first")], BATCH)
-    producer = bench.sink._producer
+    producer = bench.sink._producer._producer
     producer.produce(bench.alerts, b"its answer is an event that waits")
 
     def is_taken() -> bool:
@@ -93,7 +102,7 @@ def test_without_outputs_the_offsets_are_acknowledged_and_no_producer_is_made(
     bench.sink.write([], BATCH)
     assert bench.acknowledged == [OFFSETS]
     assert "kafka-io" not in {thread.name for thread in threading.enumerate()}
-    assert not bench.sink.is_open
+    assert not bench.sink._producer.is_open
 
 
 def test_key_value_and_headers_arrive_as_they_are(bench: Bench) -> None:
@@ -184,7 +193,7 @@ def test_while_the_broker_is_away_a_write_waits_and_then_succeeds(
 
 
 def test_a_sink_that_is_told_to_stop_gives_up_and_acknowledges_nothing(client: str) -> None:
-    bench = Bench(Broker("none", "127.0.0.1:1"), client, "alerts", "dead-letters")
+    bench = Bench(Broker("none", "127.0.0.1:1"), client, "alerts", "letters", "state", "journal")
     bench.sink.stop_trying(after_s=0.5)
     with pytest.raises(AbandonedError):
         bench.sink.write([Output("alerts", b"k", b"lost to no one")], BATCH)

@@ -6,8 +6,8 @@ import pytest
 
 from monitor.config import BatchSettings, KafkaSettings
 from monitor.errors import SettingsError
+from monitor.stream.kafka_producer import KafkaPythonProducer
 from monitor.stream.link import BrokerLink
-from monitor.stream.sink import KafkaSink
 from monitor.stream.source import KafkaSource
 from monitor.stream.transport import build_sink, build_source
 from monitor.telemetry.health import Health
@@ -20,13 +20,13 @@ def built(client: str | None = None) -> tuple[object, object]:
     metrics, health = Metrics(), Health()
     link = BrokerLink(kafka.bootstrap_servers, metrics, health)
     source = build_source(kafka, BatchSettings(), metrics, health, link)
-    return source, build_sink(kafka, lambda _: None, lambda: None, health)
+    return source, build_sink(kafka, source, lambda: None, health)._producer
 
 
 def test_kafka_python_unless_the_settings_say_otherwise() -> None:
-    source, sink = built()
+    source, producer = built()
     assert isinstance(source, KafkaSource)
-    assert isinstance(sink, KafkaSink)
+    assert isinstance(producer, KafkaPythonProducer)
 
 
 def test_a_client_that_is_not_installed_is_named_with_its_extra(
