@@ -131,6 +131,7 @@ input_topics = [{quoted(topics.vectors)}]
 auto_offset_reset = "earliest"
 alert_topic = {quoted(topics.alerts)}
 dead_letter_topic = {quoted(topics.dead_letters)}
+delivery = "at_least_once"  # the embedded broker shows what a transaction has aborted
 session_timeout_ms = 6000
 
 [batch]
