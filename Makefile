@@ -12,6 +12,7 @@ The streaming anomaly monitor
   make lint    check style, types, and which package may import which
   make bench   measure it through Apache Kafka, beside others that do the same
   make chaos   make things go wrong under load, and see that nothing is lost or double
+  make fuzz    look for input that a decoder or parser does not account for
   make docs    write the reference pages of docs/, and schemas/, from the code
   make setup   only make the environment in $(VENV), with the command $(BIN)/monitor
   make clean   remove $(VENV) and everything else that these commands have made
@@ -22,12 +23,13 @@ Each makes its own environment first and needs nothing but Python 3.11 or newer.
   make demo BROKER=host:port    use that Kafka instead of the embedded broker
   make test ARGS="-k alerts"    arguments for pytest
   make chaos ARGS="--only kill --times 20"   one fault, so often; all of them take hours
+  make fuzz ARGS="--seconds 600 --inputs 2000000"   so much for each target, at most
   make ... PYTHON=python3.12    the Python to use; a torch >= 2.6 of its own is kept
   make ... TORCH_INDEX=URL      take torch from this index, such as one of CPU builds: some 2 GB
                                 less to download than the ordinary build with CUDA
 endef
 
-.PHONY: help demo test lint bench chaos docs setup setup-dev setup-bench clean
+.PHONY: help demo test lint bench chaos fuzz docs setup setup-dev setup-bench setup-fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -53,6 +55,9 @@ bench: setup-bench
 chaos: setup-dev
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+fuzz: setup-fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 docs: setup-dev
 	$(BIN)/python -m tests.docs.generate
 	$(BIN)/monitor schemas
@@ -63,9 +68,11 @@ setup-dev: $(VENV)/.installed-dev
 
 setup-bench: $(VENV)/.installed-bench
 
+setup-fuzz: $(VENV)/.installed-fuzz
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis \
-		.import_linter_cache demo-run bench-results chaos-results
+		.import_linter_cache demo-run bench-results chaos-results fuzz-results
 	find monitor tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment: the pinned packages, and torch from wherever it is had with the least to fetch.
@@ -105,6 +112,7 @@ $(VENV)/.made:
 $(VENV)/.installed-demo: EXTRAS := demo
 $(VENV)/.installed-dev: EXTRAS := demo,dev
 $(VENV)/.installed-bench: EXTRAS := demo,dev,bench
+$(VENV)/.installed-fuzz: EXTRAS := demo,dev,fuzz
 $(VENV)/.installed-%: $(VENV)/.made pyproject.toml constraints.txt
 	@if $(BIN)/python -c '$(HAS_TORCH)' 2>/dev/null; then \
 		sed '/^# torch/,$$d' constraints.txt > $(PINS); \
