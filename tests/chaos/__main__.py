@@ -62,8 +62,14 @@ def _run(name: str, asked: argparse.Namespace, console: Console) -> Outcome:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(name, total=times, told="starting")
 
+        told = 0
+
         def on_look(scene: Scene, struck: int) -> None:
+            nonlocal told
             progress.update(task, completed=struck, told=_told(scene))
+            if struck > told and not console.is_terminal:
+                console.print(f"{name} {struck} of {times}: {_told(scene)}", highlight=False)
+            told = struck
 
         with (
             fault.ground(folder),

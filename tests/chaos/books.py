@@ -109,8 +109,8 @@ class Ledgers:
             _add_up(books, alerts)
         else:
             _compare(books, "an alert", wanted["odd"], Counter(map(_source, alerts)))
-        if self.journal and (spans := self._journal()):
-            _follow(books, {p: len(found) for p, found in kinds.items()}, spans)
+        if self.journal:
+            _follow(books, {p: len(found) for p, found in kinds.items()}, self._journal())
         for partition, offset in Offsets(self).committed().items():
             if offset != len(kinds[partition]):
                 books.strange.append(f"committed {Place(partition, offset)}")

@@ -66,8 +66,8 @@ def run(
                 fault.strike(scene)
                 struck += 1
             scene.settle()
-            further = fault.conclude(scene)
             books = scene.audit()
+            further = fault.conclude(scene)
             for member in list(scene.members):
                 scene.stop(member)
     except HangError as hang:

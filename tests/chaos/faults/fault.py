@@ -38,5 +38,5 @@ class Fault(Protocol):
         """Do harm once, and see that the daemons get over it."""
 
     def conclude(self, scene: Scene) -> Mapping[str, float]:
-        """Figures of its own, once everything is committed."""
+        """Figures of its own, once the books are closed."""
         return {}
