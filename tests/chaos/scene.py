@@ -140,7 +140,7 @@ class Scene:
             Broker("the daemons'", servers),
             self.topic,
             bundle=self.bundle,
-            top="spikes.enabled = false",
+            top=f"spikes.enabled = {str(setup.grouped).lower()}",
             kafka=f'client = "{world.client}"\ndelivery = "{world.delivery}"\n'
             f'state_topic = "{state}"\njournal_topic = "{journal}"\n'
             f"session_timeout_ms = {setup.session_timeout_ms}\n{setup.kafka}",

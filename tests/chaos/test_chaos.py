@@ -1,4 +1,4 @@
-"""The short form of `make chaos`: the faults that have found most, a few times each."""
+"""The short form of `make chaos`: a kill and a zombie at once, which have found most."""
 
 from pathlib import Path
 
@@ -15,14 +15,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 SEED = 6
 
 
-@pytest.mark.parametrize(("name", "times"), [("kill", 2), ("freeze", 1)])
-def test_nothing_is_lost_and_nothing_is_double(
-    kafka_broker: Broker, tmp_path: Path, name: str, times: int
+def test_one_daemon_is_killed_while_another_sleeps_and_nothing_is_lost_or_double(
+    kafka_broker: Broker, tmp_path: Path
 ) -> None:
     if kafka_broker.server is None:
-        pytest.skip("needs Apache Kafka: the embedded broker isolates no transactions")
+        pytest.skip("needs Apache Kafka: the embedded broker does not isolate what is aborted")
     world = World(kafka_broker.server, Proxy(), tmp_path, SEED, delivery="exactly_once")
-    fault = FAULTS[name]()
-    outcome = run(world, fault, times)
-    assert outcome.times == times
+    outcome = run(world, FAULTS["mayhem"](), times=1)
+    assert outcome.records > 0
     assert not outcome.problems

@@ -93,6 +93,25 @@ class Freeze(Fault):
         scene.await_progress(since)
 
 
+class Mayhem(Fault):
+    """While a member sleeps past its session the other is killed, and starts again."""
+
+    name, times = "mayhem", 20
+    resume_s = 30.0
+    setup = Setup(members=2, session_timeout_ms=2000)
+
+    def strike(self, scene: Scene) -> None:
+        scene.live(scene.random.uniform(0, 1))
+        sleeper, other = scene.random.sample(scene.members, 2)
+        sleeper.process.send_signal(signal.SIGSTOP)
+        scene.live(scene.random.uniform(0, 1))
+        since = scene.kill(other)
+        scene.start()
+        scene.live(scene.setup.session_timeout_ms / 1000 + THAW_SECONDS)
+        sleeper.process.send_signal(signal.SIGCONT)
+        scene.await_progress(since)
+
+
 class Twins(Fault):
     """Two copies are started by mistake; later one is stopped."""
 
@@ -120,4 +139,4 @@ def _freeze(scene: Scene) -> None:
         frozen.send_signal(signal.SIGCONT)
 
 
-ALL = (Kill, KillGrouped, Terminate, Rebalance, RebalanceGrouped, Freeze, Twins)
+ALL = (Kill, KillGrouped, Terminate, Rebalance, RebalanceGrouped, Freeze, Mayhem, Twins)
