@@ -88,8 +88,6 @@ def check_cluster(kafka: KafkaSettings) -> None:
             check_limit(own, configs[own.name])
             if told := misfit(own, configs[own.name]):
                 log.warning("a topic is not kept as it should be", advice=told)
-        if kafka.delivery != "at_least_once" and kafka.group_instance_id:
-            check_transactions(admin, kafka, f"{kafka.group_id}-{kafka.group_instance_id}")
 
 
 def verify_outputs(kafka: KafkaSettings) -> None:

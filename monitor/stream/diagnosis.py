@@ -22,6 +22,7 @@ from monitor.stream.checks import (
     output_exists,
 )
 from monitor.stream.client import BrokerAwayError
+from monitor.stream.support import lacks_for_transactions, require_transactions
 from monitor.stream.topics import LIMIT, OwnTopic, check_limit, misfit, own_topics, topic_configs
 from monitor.stream.transport import confluent_extra
 from monitor.telemetry.health import Health
@@ -142,18 +143,22 @@ def _rights(admin: KafkaAdminClient, kafka: KafkaSettings) -> Iterator[Finding]:
         size = f", in records of up to {int(configs[LIMIT]):,} bytes" if LIMIT in configs else ""
         return f"{topic.name} exists and may be {rights}{size}"
 
-    def transactions() -> str:
-        check_transactions(admin, kafka, f"{kafka.group_id}-{kafka.group_instance_id or '0'}")
-        return f"{kafka.delivery}: nothing forbids transactions under {kafka.group_id}-..."
-
     def joinable() -> str:
         check_group(admin, kafka)
         return f"{kafka.group_id} may be joined"
+
+    def delivery() -> str:
+        if kafka.delivery == "at_least_once":
+            return "at least once, as kafka.delivery says"
+        if kafka.delivery == "auto" and lacks_for_transactions(kafka):
+            return "at least once: the broker is too old for transactions"
+        require_transactions(kafka)
+        check_transactions(admin, kafka, f"{kafka.group_id}-{kafka.group_instance_id or 0}")
+        return f"exactly once, by transactions of {kafka.group_id}-..."
 
     for topic in kafka.input_topics:
         yield _tried("input", partial(readable, topic))
     yield _tried("group", joinable)
     for subject, own in zip(OWN, own_topics(kafka), strict=True):
         yield _tried(subject, partial(usable, own))
-    if kafka.delivery != "at_least_once":
-        yield _tried("delivery", transactions)
+    yield _tried("delivery", delivery)

@@ -1,0 +1,67 @@
+"""`monitor audit` on what a daemon did."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from monitor.cli import app
+from tests.support.brokers import Broker
+from tests.support.daemons import Daemon, settings_file
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
+
+NORMAL = {"bytes": 4000, "packets": 8, "rate": 0.8, "protocol": "tcp", "encrypted": True}
+ODD = {"bytes": 9e9, "packets": 1, "rate": -5.0, "protocol": "gre", "encrypted": False}
+
+
+def audit(settings: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["audit", "--config", str(settings), *options])
+
+
+def test_the_books_of_a_daemon_balance_and_name_what_is_taken_out_of_them(
+    kafka_broker: Broker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic(partitions=2)
+    own_journal = f'state_topic = "{topic}-state"\njournal_topic = "{topic}-journal"'
+    settings = settings_file(tmp_path, kafka_broker, topic, kafka=own_journal)
+    events = [json.dumps(ODD if n % 100 == 0 else NORMAL).encode() for n in range(500)]
+    for partition in (0, 1):
+        kafka_broker.produce(topic, *events, b"no vector", b"", partition=partition)
+    with Daemon(settings) as daemon:
+        daemon.wait_until_ready()
+        until(lambda: daemon.vectors() == 1000)
+        while_it_runs = audit(settings, "--json")
+        assert daemon.terminate() == 0
+    assert while_it_runs.exit_code == 0, while_it_runs.output
+    told = json.loads(while_it_runs.stdout)
+    assert told["balanced"]
+    assert sum(account["records"] for account in told["accounts"]) == 1004
+    assert sum(account["scored"] for account in told["accounts"]) == 1000
+    assert sum(account["letters"] for account in told["accounts"]) == 4
+
+    done = audit(settings, "--count")
+    assert done.exit_code == 0, done.output
+    assert "1,004 records, 1,000 vectors scored; the books balance." in done.output
+
+    kafka_broker.produce(f"{topic}-dead-letters", b"of nobody")
+    stranger = audit(settings, "--group", "another")
+    assert stranger.exit_code == 1
+    assert "the books do not balance" in stranger.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--from", "yesterday"], "--from 'yesterday': expected an offset or a time such as"),
+        (["--topic", "missing-topic"], "topic 'missing-topic': does not exist"),
+    ],
+)
+def test_what_cannot_be_told_is_one_sentence(
+    kafka_broker: Broker, tmp_path: Path, options: list[str], said: str
+) -> None:
+    result = audit(settings_file(tmp_path, kafka_broker, "vectors"), *options)
+    assert said in str(result.exception)
+    assert getattr(result.exception, "exit_code", None) == 2
