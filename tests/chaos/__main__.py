@@ -3,6 +3,7 @@
 python -m tests.chaos                              # every fault as often as it should be
 python -m tests.chaos --only kill --times 20       # one of them, so often; or several --only
 python -m tests.chaos --seed 7                     # the same chances again
+python -m tests.chaos --report                     # what all runs so far add up to
 python -m tests.chaos --delivery at_least_once     # which must not balance
 """
 
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.faults.fault import NotHereError
-from tests.chaos.run import Outcome, run
+from tests.chaos.run import Outcome, run, saved
 from tests.chaos.scene import Scene, open_world
 from tests.support.kafka_server import KafkaMissingError
 
@@ -30,6 +31,9 @@ WIDTH = 160
 def main() -> None:
     asked = _arguments()
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
+    if asked.report:
+        console.print(_table(list(saved(RESULTS))))
+        return
     console.print(f"seed {asked.seed}; what happens is in {RESULTS}", highlight=False)
     outcomes = []
     for name in asked.only or FAULTS:
@@ -117,6 +121,7 @@ def _made(folder: Path) -> Path:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("tests.chaos", description="Faults under load.")
     parser.add_argument("--only", action="append", choices=FAULTS, help="this one alone")
+    parser.add_argument("--report", action="store_true", help="only add up the runs so far")
     parser.add_argument("--times", type=int, help="how often each strikes")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10_000), help="of chance")
     parser.add_argument("--client", default="kafka-python", help="as kafka.client")

@@ -1,8 +1,9 @@
 """Runs a fault as often as asked, and balances the books."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from time import monotonic
 
@@ -47,6 +48,30 @@ class Outcome:
         folder.mkdir(exist_ok=True)
         with (folder / f"{self.fault}.jsonl").open("a") as file:
             file.write(json.dumps(asdict(self)) + "\n")
+
+
+def saved(folder: Path) -> Iterator[Outcome]:
+    """By fault the sum of all runs that are in the folder."""
+    for file in sorted(folder.glob("*.jsonl")):
+        runs = [Outcome(**json.loads(line)) for line in file.read_text().splitlines()]
+        yield reduce(_added, runs)
+
+
+def _added(one: Outcome, another: Outcome) -> Outcome:
+    resumes = [o.slowest_resume_s for o in (one, another) if o.slowest_resume_s is not None]
+    return replace(
+        another,
+        times=one.times + another.times,
+        records=one.records + another.records,
+        odd=one.odd + another.odd,
+        lost=one.lost + another.lost,
+        double=one.double + another.double,
+        slowest_resume_s=max(resumes, default=None),
+        memory_mb=max(one.memory_mb, another.memory_mb),
+        seconds=one.seconds + another.seconds,
+        problems=[*one.problems, *another.problems],
+        logs=another.logs if another.problems else one.logs,
+    )
 
 
 def run(
