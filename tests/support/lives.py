@@ -19,6 +19,7 @@ from monitor.contracts.alert import Detection
 from monitor.contracts.manifest import Manifest
 from monitor.detect.detector import Detector
 from monitor.detect.incidents import Change
+from monitor.detect.spikes import SpikeOptions, Spikes
 from monitor.stream.contracts import Output
 from monitor.stream.state import StateStore
 from monitor.stream.state_topic import StateTopic
@@ -31,7 +32,6 @@ from tests.support.detectors import HASTY, fit_small
 START_MS = 1_789_000_000_000
 NOW_MS = START_MS + 500_000_000
 KAFKA = KafkaSettings(bootstrap_servers="127.0.0.1:9092", input_topics=("vectors",))
-VERY_ODD = 9.0
 OBSERVED = (1e9, 1, -5.0, "gre", False)
 
 
@@ -55,11 +55,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Seen:
-    """A vector: whose it is, where it came, and whether it is anomalous."""
+    """A vector: whose it is, where it came, whether it is anomalous, and how much."""
 
     entity: str
     partition: int = 0
     anomalous: bool = True
+    error: float = 9.0
 
 
 class KeptTopic:
@@ -93,17 +94,21 @@ class Life:
         partitions: Collection[Partition] = (Partition("vectors", 0),),
         incidents: IncidentSettings | None = None,
         spikes: SpikeSettings | None = None,
+        levels: SpikeOptions | None = None,
+        metrics: Metrics | None = None,
         **manifest: str,
     ) -> None:
-        self.topic, self.metrics = topic, Metrics()
+        self.topic, self.metrics = topic, metrics or Metrics()
         self.wall_s = float(next(self._monotonic))
         self.triage = build_triage(
             incidents or IncidentSettings(),
-            spikes or SpikeSettings(),
+            spikes or SpikeSettings(max_entities=0 if levels else 50_000),
             Suppressions([], NOW_MS),
             ["vectors"],
             lambda: self.wall_s,
         )
+        if levels:
+            self.triage.spikes = Spikes(levels)
         told = {"spec_sha256": "spec", "weights_sha256": "weights", **manifest}
         self.tuning = Tuning(detector(), self.metrics)
         self.store = StateStore(
@@ -153,7 +158,7 @@ def scored_of(seen: Sequence[Seen], event_ms: int | None, offset: int = 0) -> Sc
     return Scored(
         MicroBatch(records, {Partition(r.topic, r.partition): r.offset + 1 for r in records}),
         Decoded(VectorBatch(values, np.arange(len(seen), dtype=np.int64), origins)),
-        np.where(anomalous, VERY_ODD, 0.1).astype(np.float32),
+        np.where(anomalous, [s.error for s in seen], 0.1).astype(np.float32),
         np.flatnonzero(anomalous),
         detector(),
         "b" * 16,

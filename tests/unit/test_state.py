@@ -12,7 +12,7 @@ from monitor.batch import Partition
 from monitor.config import IncidentSettings, SpikeSettings
 from monitor.detect.incidents import Activity, Change
 from monitor.errors import StreamError
-from monitor.stream.state import RING_RECORDS
+from monitor.stream import state
 from monitor.stream.state_layout import FORMAT, MAGIC, decode
 from tests.support.lives import NOW_MS, START_MS, KeptTopic, Life, Seen, scored_of
 
@@ -120,12 +120,15 @@ def test_a_partition_that_comes_later_joins_those_that_are_there() -> None:
     assert told(changes) == [(UPDATE, "10.0.0.5", 2), (UPDATE, "10.0.0.6", 2)]
 
 
-def test_many_micro_batches_leave_few_records_once_compacted() -> None:
+def test_many_micro_batches_leave_few_records_once_compacted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state, "RING_RECORDS", 16)
     topic = KeptTopic()
     life = Life(topic)
-    for n in range(3 * RING_RECORDS):
+    for n in range(100):
         life.step([Seen(f"10.0.0.{n % 7}"), Seen(f"10.0.1.{n % 90}", anomalous=False)], START_MS)
-    assert len(topic.records) <= RING_RECORDS + 2
+    assert len(topic.records) <= 16 + 2
     after = Life(topic)
     assert after.triage.open_incidents == 7
     assert after.triage.entities == 97
