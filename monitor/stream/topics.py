@@ -100,8 +100,8 @@ def create(
     }
     try:
         admin.create_topics({topic.name: wanted}, wait_for_metadata=True)
-    except TopicAlreadyExistsError:
-        return
+    except TopicAlreadyExistsError:  # another member was faster, perhaps just now
+        admin.wait_for_topics([topic.name])
     except (AuthorizationError, PolicyViolationError, InvalidReplicationFactorError) as error:
         raise BrokerError(
             f"topic {topic.name!r}: does not exist on {kafka.bootstrap_servers} and cannot be "
