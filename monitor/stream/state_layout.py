@@ -28,6 +28,7 @@ from monitor.detect.incidents import Subject
 from monitor.detect.spikes import Spike
 from monitor.detect.stream_clock import StreamClock
 from monitor.errors import StreamError
+from monitor.stream.state_evidence import unpack
 from monitor.stream.tuning import Tuned
 
 MAGIC, FORMAT = b"state", 1
@@ -236,6 +237,9 @@ def decode(value: bytes | None) -> Part:
         part = _decoder.decode(memoryview(value)[_HEAD:])
         part.levels.unpack()
         _array(part.shared.stream, ROW)
+        for entry in part.open:
+            if entry.evidence:
+                unpack(entry.evidence, with_vector=True)
     except (msgspec.MsgspecError, ValueError, UnicodeError) as error:
         raise CorruptError(str(error)) from error
     return part

@@ -8,7 +8,7 @@ with a reason. A parser gives a value or one of our own sentences.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,13 +16,15 @@ from tempfile import mkdtemp
 
 import numpy as np
 import pyarrow as pa
+from structlog.testing import capture_logs
 
 from monitor.batch import MicroBatch, Partition
 from monitor.bundle import MANIFEST, load_manifest
 from monitor.config import IncidentSettings, SpikeSettings
 from monitor.config_sources import load_settings, show_settings
-from monitor.contracts.alert import EARLIEST_EVENT_MS, plausible_time, subjects_of
+from monitor.contracts.alert import EARLIEST_EVENT_MS, plausible_time, render_alert, subjects_of
 from monitor.contracts.dead_letter import DeadLetterHeaders, render_dead_letter
+from monitor.contracts.journal import JournalEntry, read_entry, render_entry
 from monitor.errors import MonitorError
 from monitor.features import FeatureSpec
 from monitor.ingest.codec import Codec, build_codec
@@ -35,6 +37,7 @@ from monitor.stream.triage import build_triage
 from tests.fuzz.mutations import mutated
 from tests.property import test_formats_property as formats
 from tests.property import test_json_layout_property as layouts
+from tests.support import lives
 from tests.support.detectors import HASTY, SPEC, VOCABULARIES, fit_small, save_small
 from tests.support.formats import arrow_stream, float32_record
 
@@ -235,6 +238,45 @@ def spec() -> Target:
     return parser([seed], "spec.toml", lambda file: FeatureSpec.load(str(file)).digest)
 
 
+def state() -> Target:
+    """A record of the state topic, damaged: what can be used of it is gone on with."""
+    topic, home = lives.KeptTopic(), [Partition("vectors", 0)]
+    first = lives.Life(topic, home)
+    for n in range(40):
+        first.step([lives.Seen(name) for name in "abc"], lives.START_MS + 1000 * n, 3 * n)
+    kept = [record for record in topic.records if record.value]
+    values = [record.value or b"" for record in kept]
+
+    def take(value: bytes) -> None:
+        topic.records = [*kept[:-1], replace(kept[-1], value=value)]
+        sentence, told = "fine", []
+        with capture_logs():
+            try:
+                first.own(home)
+                told = first.step([lives.Seen("a"), lives.Seen("d")], lives.START_MS + 50_000, 200)
+            except MonitorError as error:
+                sentence = str(error)
+        assert 0 < len(sentence) < 100_000
+        for alert in (render_alert(change, NOW_MS) for change in told):
+            json.loads(alert.value)
+
+    return Target([*values[:1], *values[-2:]], take, share=0.05, longest=8192)
+
+
+def journal() -> Target:
+    """An entry of the journal."""
+
+    def take(value: bytes) -> None:
+        entry = read_entry(value)
+        assert entry is None or entry.first_offset >= 0
+
+    fields = dict.fromkeys(JournalEntry.model_fields, 7)
+    named = dict.fromkeys(("group", "topic", "member", "bundle_id", "version"), "name")
+    seed = render_entry(**{**fields, **named})
+    assert read_entry(seed)
+    return Target([seed], take)
+
+
 TARGETS: Mapping[str, Callable[[], Target]] = {
     "json": lambda: decoder("json", _texts(EVENTS)),
     "json, numbers alone": lambda: decoder("json", _texts(EVENTS), NUMBERS),
@@ -250,5 +292,7 @@ TARGETS: Mapping[str, Callable[[], Target]] = {
     "pipeline": pipeline,
     "settings": settings,
     "manifest": manifest,
+    "state": state,
+    "journal": journal,
     "spec": spec,
 }
