@@ -1,8 +1,10 @@
 """Writing with confluent-kafka."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from threading import Thread
 from typing import Any
 
 from confluent_kafka import KafkaError as ClientError
@@ -28,6 +30,7 @@ from monitor.stream.producing import (
 )
 
 ANY_PARTITION = -1
+CALL_SECONDS = 10.0
 QUEUED_RECORDS = 1_000_000
 """More than are ever written at a time."""
 
@@ -128,15 +131,26 @@ class ConfluentProducer(Producer):
         self._ask(self._producer.commit_transaction, waiting)
 
     def _ask(self, call: Callable[[float], None], waiting: Waiting) -> None:
-        """Call until there is an answer: the next call goes on with one that was not in time."""
+        """Call on a thread of its own: some calls take as long as a request, whatever they may.
+
+        The thread ends with the call, which is at most so long after nobody waits for it any more.
+        """
+        answer: Future[None] = Future()
+        Thread(target=_answer, args=(answer, call), name="transaction", daemon=True).start()
         for _ in waiting():
-            try:
-                call(FLUSH_SECONDS)
-            except KafkaException as error:
-                if not error.args[0].retriable():
-                    raise _in_words(error.args[0]) from error
-            else:
-                return
+            with suppress(TimeoutError):
+                answer.result(FLUSH_SECONDS)
+                break
+
+
+def _answer(answer: "Future[None]", call: Callable[[float], None]) -> None:
+    try:
+        call(CALL_SECONDS)
+        answer.set_result(None)
+    except KafkaException as error:
+        answer.set_exception(_in_words(error.args[0]))
+    except Exception as error:
+        answer.set_exception(error)
 
 
 def _timing(transactional: Transactional | None) -> dict[str, Any]:
