@@ -1,6 +1,7 @@
 """Runs a fault as often as asked, and balances the books."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
@@ -99,7 +100,10 @@ def run(
         scene.problems.append(f"hang: {hang}")
     slowest = max(scene.resumes_s, default=None)
     if slowest is not None and slowest > fault.resume_s:
-        scene.problems.append(f"went on only after {slowest:.1f} s, not {fault.resume_s:.0f}")
+        scene.problems.append(
+            f"went on only after {slowest:.1f} s, not {fault.resume_s:.0f}, where in a minute "
+            f"{os.getloadavg()[0]:.1f} programs wanted one of {os.cpu_count()} cores"
+        )
     if not books.balanced:
         scene.problems.append(str(books))
     return Outcome(
