@@ -142,6 +142,10 @@ class Offsets:
         topic = self._consumer.list_topics(ledgers.topic, CALL_SECONDS).topics[ledgers.topic]
         self._partitions = [TopicPartition(ledgers.topic, number) for number in topic.partitions]
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
     def committed(self) -> dict[int, int]:
         """The offset to go on from, by partition; 0 where there is none.
 

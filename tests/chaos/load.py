@@ -62,6 +62,11 @@ class Load:
         if left or self._failed:
             raise RuntimeError(f"the load itself failed: {left} not produced, {self._failed[:3]}")
 
+    def close(self) -> None:
+        """Let go of what was not produced."""
+        self._ended.set()
+        self._producer.purge()
+
     def _run(self) -> None:
         debt, last = 0.0, monotonic()
         while not self._ended.wait(TICK_SECONDS):

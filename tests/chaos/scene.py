@@ -66,7 +66,6 @@ class Setup:
     proxied: bool = False
     session_timeout_ms: int = 6000
     max_vectors: int = 500
-    kafka: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,38 +127,15 @@ class Scene:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        world, setup = self.world, self.setup
-        self.folder.mkdir(parents=True, exist_ok=True)
-        copytree(small_bundle(), self.bundle)
-        direct = Broker("direct", world.server.bootstrap_servers)
-        self.topic = direct.create_topic(f"{self.name}-{world.seed}", setup.partitions)
-        servers = world.proxy.address if setup.proxied else direct.bootstrap_servers
-        state, journal = f"{self.topic}-state", f"{self.topic}-journal"
-        self.settings = settings_file(
-            self.folder,
-            Broker("the daemons'", servers),
-            self.topic,
-            bundle=self.bundle,
-            top=f"spikes.enabled = {str(setup.grouped).lower()}",
-            kafka=f'client = "{world.client}"\ndelivery = "{world.delivery}"\n'
-            f'state_topic = "{state}"\njournal_topic = "{journal}"\n'
-            f"session_timeout_ms = {setup.session_timeout_ms}\n{setup.kafka}",
-            batch=f"max_vectors = {setup.max_vectors}",
-            incidents="quiet_seconds = 5" if setup.grouped else 'group_by = "none"',
-            group=f"{self.topic}-group",
-        )
-        self.ledgers = Ledgers(
-            direct.bootstrap_servers, self.topic, f"{self.topic}-group", journal, setup.grouped
-        )
-        self.offsets = Offsets(self.ledgers)
-        traffic = Traffic(world.seed, setup.odd_ratio, entities=setup.entities)
-        self.load = Load(
-            direct.bootstrap_servers, self.topic, setup.partitions, traffic, setup.rate
-        )
-        self.load.start()
-        for _ in range(setup.members):
-            self.start()
-        self.await_progress(monotonic(), counts=False)
+        try:
+            self._set_up()
+            self.load.start()
+            for _ in range(self.setup.members):
+                self.start()
+            self.await_progress(self.now(), counts=False)
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(
@@ -169,7 +145,36 @@ class Scene:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
-        self.load.rate = 0
+
+    def _set_up(self) -> None:
+        """Topics, settings, and the load that is to come."""
+        world, setup = self.world, self.setup
+        self.folder.mkdir(parents=True, exist_ok=True)
+        copytree(small_bundle(), self.bundle)
+        direct = Broker("direct", world.server.bootstrap_servers)
+        self.topic = direct.create_topic(f"{self.name}-{world.seed}", setup.partitions)
+        servers = world.proxy.address if setup.proxied else direct.bootstrap_servers
+        state, journal, group = (f"{self.topic}-{of}" for of in ("state", "journal", "group"))
+        self.settings = settings_file(
+            self.folder,
+            Broker("the daemons'", servers),
+            self.topic,
+            bundle=self.bundle,
+            top=f"spikes.enabled = {str(setup.grouped).lower()}",
+            kafka=f'client = "{world.client}"\ndelivery = "{world.delivery}"\n'
+            f'state_topic = "{state}"\njournal_topic = "{journal}"\n'
+            f"session_timeout_ms = {setup.session_timeout_ms}",
+            batch=f"max_vectors = {setup.max_vectors}",
+            incidents="quiet_seconds = 5" if setup.grouped else 'group_by = "none"',
+            group=group,
+        )
+        servers = direct.bootstrap_servers
+        self.ledgers = Ledgers(servers, self.topic, group, journal, setup.grouped)
+        self.offsets = Offsets(self.ledgers)
+        self._stack.callback(self.offsets.close)
+        traffic = Traffic(world.seed, setup.odd_ratio, entities=setup.entities)
+        self.load = Load(servers, self.topic, setup.partitions, traffic, setup.rate)
+        self._stack.callback(self.load.close)
 
     @staticmethod
     def now() -> float:
