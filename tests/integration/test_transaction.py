@@ -1,7 +1,6 @@
 """Exactly once on a real broker: outputs and offsets appear together, or not at all."""
 
 import random
-import signal
 import threading
 from collections.abc import Iterator
 from time import monotonic
@@ -20,7 +19,7 @@ from monitor.telemetry.health import Health
 from tests.support.brokers import Broker
 from tests.support.kafka_server import KafkaServer
 from tests.support.members import Loner
-from tests.support.transacting import Bench, bench_on
+from tests.support.transacting import Bench, bench_on, freeze, thaw
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.kafka
@@ -89,11 +88,11 @@ def test_a_broker_that_is_silent_for_longer_than_a_transaction_may_last(
     bench.sink.close(0)
     broker.produce(bench.topic, b"4")
 
-    def freeze() -> None:
-        _signal(broker, signal.SIGSTOP)
-        threading.Timer(3.0, _signal, (broker, signal.SIGCONT)).start()
+    def fall_silent() -> None:
+        freeze(broker)
+        threading.Timer(3.0, thaw, (broker,)).start()
 
-    bench.producer.before[step] = freeze
+    bench.producer.before[step] = fall_silent
     bench.sink.write([bench.alert(b"once")], bench.take())
     assert bench.visible == [b"once"]
     assert bench.committed == {0: 4}
@@ -102,11 +101,11 @@ def test_a_broker_that_is_silent_for_longer_than_a_transaction_may_last(
 def test_told_to_stop_while_the_broker_is_silent_it_gives_up_and_nothing_is_committed(
     broker: Broker, bench: Bench
 ) -> None:
-    def freeze() -> None:
-        _signal(broker, signal.SIGSTOP)
+    def fall_silent() -> None:
+        freeze(broker)
         bench.sink.stop_trying(0.5)
 
-    bench.producer.before["send_offsets"] = freeze
+    bench.producer.before["send_offsets"] = fall_silent
     started = monotonic()
     try:
         with pytest.raises(AbandonedError):
@@ -114,7 +113,7 @@ def test_told_to_stop_while_the_broker_is_silent_it_gives_up_and_nothing_is_comm
         bench.sink.close(0.5)
         assert monotonic() - started < 3
     finally:
-        _signal(broker, signal.SIGCONT)
+        thaw(broker)
     restarted = Bench(broker, bench.kafka)
     restarted.sink.connect()
     assert (bench.visible, bench.committed) == ([], {})
@@ -237,11 +236,6 @@ def test_where_the_broker_is_too_old_auto_is_at_least_once(old_broker: Broker) -
     assert bench.visible == [b"told"]
     until(lambda: bench.committed == {0: 2})
     bench.close()
-
-
-def _signal(broker: Broker, number: int) -> None:
-    assert broker.server is not None
-    broker.server.signal(number)
 
 
 def _lose_the_answer() -> None:

@@ -6,6 +6,7 @@ bench.sink.write([Output(bench.alerts, None, b"alert")], batch)
 assert bench.visible == [b"alert"]
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -157,3 +158,15 @@ def bench_on(broker: Broker, client: str, partitions: int = 1, **kafka: Any) -> 
 
 
 _TOPICS = ("alert_topic", "dead_letter_topic", "state_topic", "journal_topic")
+
+
+def freeze(broker: Broker) -> None:
+    """From now on it keeps its connections, and says nothing."""
+    assert broker.server is not None
+    broker.server.signal(signal.SIGSTOP)
+
+
+def thaw(broker: Broker) -> None:
+    """It answers again."""
+    assert broker.server is not None
+    broker.server.signal(signal.SIGCONT)
