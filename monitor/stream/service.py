@@ -39,6 +39,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from socket import gethostname
 from time import monotonic
 from types import FrameType
 
@@ -63,6 +64,8 @@ from monitor.stream.clock import now_ms
 from monitor.stream.contracts import Assignment, RewindError
 from monitor.stream.counting import Counting
 from monitor.stream.delivery import AbandonedError
+from monitor.stream.instance import Instance, take_instance
+from monitor.stream.journal import Journal
 from monitor.stream.link import BrokerLink
 from monitor.stream.pipeline import Pipeline
 from monitor.stream.polling import PollingSource
@@ -104,7 +107,7 @@ def build_service(
         read_settings: reads them again at SIGHUP; without it only the bundle's budget can change.
 
     Raises:
-        BundleError, DeviceError, SpecError, PortError: one sentence each.
+        BundleError, DeviceError, SpecError, PortError, SettingsError: one sentence each.
     """
     detector, manifest = load_detector(settings)
     metrics, health = Metrics(), Health("bundle", "broker", "group", "outputs")
@@ -112,6 +115,10 @@ def build_service(
     metrics.ready.set_function(lambda: health.ready)
     telemetry = TelemetryServer(settings.telemetry, metrics.registry, health)
     link = BrokerLink(settings.kafka.bootstrap_servers, metrics, health)
+    as_written, instance = settings, take_instance(settings.kafka)
+    log.info("member of the group", group=settings.kafka.group_id, instance=instance.name)
+    named = settings.kafka.model_copy(update={"group_instance_id": instance.name})
+    settings = settings.model_copy(update={"kafka": named})
     source = build_source(settings.kafka, settings.batch, metrics, health, link)
     sink = build_sink(settings.kafka, source, lambda: verify_outputs(settings.kafka), health)
     pipeline = build_pipeline(settings, detector, manifest)
@@ -129,7 +136,7 @@ def build_service(
         take(settings, manifest)
 
     take(settings, manifest)
-    reload = Reload(settings, manifest, read_settings or (lambda: settings), take_again)
+    reload = Reload(as_written, manifest, read_settings or (lambda: as_written), take_again)
     return Service(
         settings,
         pipeline,
@@ -142,6 +149,7 @@ def build_service(
         health,
         link,
         telemetry,
+        instance,
     )
 
 
@@ -183,6 +191,8 @@ def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -
         Suppressions(settings.suppress, now_ms()),
         settings.kafka.input_topics,
     )
+    kafka = settings.kafka
+    member = kafka.group_instance_id or f"{gethostname()}-{os.getpid()}"
     return Pipeline(
         codec,
         detector,
@@ -194,6 +204,7 @@ def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -
         now_ms=now_ms,
         triage=triage,
         max_bytes=settings.batch.max_bytes,
+        journal=Journal(kafka.journal_topic, kafka.group_id, member),
     )
 
 
@@ -213,12 +224,13 @@ class Service:
         health: Health,
         link: BrokerLink,
         telemetry: TelemetryServer,
+        instance: Instance,
     ) -> None:
         self._settings, self._pipeline = settings, pipeline
         self._tuning, self._state, self._reload = tuning, state, reload
         self._source, self._sink = source, sink
         self._metrics, self._health, self._link = metrics, health, link
-        self._telemetry = telemetry
+        self._telemetry, self._instance = telemetry, instance
         self._pieces: deque[MicroBatch] = deque()
         self._ahead: deque[Future[Scored]] = deque()
         self._assignment = Assignment()
@@ -399,6 +411,7 @@ class Service:
         self._source.close(LEAVE_SECONDS)
         self._sink.close(CLOSE_SECONDS)
         self._telemetry.close()
+        self._instance.release()
         log.info("stopped", vectors=self._counting.vectors)
 
     @contextmanager
@@ -410,6 +423,7 @@ class Service:
                 os._exit(128 + number)
             self._stopping = True
             self._sink.stop_trying(PUBLISH_SECONDS)
+            self._source.stop_trying()
 
         before = {n: signal.signal(n, asked) for n in (signal.SIGTERM, signal.SIGINT)}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._reload.ask())

@@ -113,6 +113,22 @@ def test_two_workers_are_one_daemon_and_one_that_is_killed_comes_back_and_nothin
     assert len(uids) == len({record_id for record_id, _ in uids}), "a repeat has the same uid"
 
 
+def test_a_second_copy_is_another_member_and_one_under_a_taken_name_is_refused(
+    tmp_path: Path,
+) -> None:
+    settings = settings_file(tmp_path, Broker("none", "127.0.0.1:1"), "vectors")
+    joined = "member of the group"
+    with Daemon(settings) as first, Daemon(settings) as second:
+        until(lambda: first.told(joined) and second.told(joined), 60)
+        names = [str(daemon.event(joined)["instance"]) for daemon in (first, second)]
+        set_line(settings, "[kafka]", f'[kafka]\ngroup_instance_id = "{names[1]}"')
+        command = [sys.executable, "-m", "monitor", "run", "--config", str(settings)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert {name.rpartition("-")[2] for name in names} == {"0", "1"}
+    assert done.returncode == 2
+    assert f"{names[1]!r}: another process on this host is that member" in done.stderr
+
+
 def test_no_worker_outlives_its_supervisor(tmp_path: Path) -> None:
     settings = settings_file(tmp_path, Broker("none", "127.0.0.1:1"), "vectors", top="workers = 2")
     with Daemon(settings) as daemon:
