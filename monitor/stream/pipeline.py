@@ -227,12 +227,11 @@ class Pipeline:
     ) -> Sequence[Sequence[FeatureDeviation]]:
         """The features that explain the worst vector of each incident, where that is at hand."""
         found = [change.incident.seen.evidence for change in changes]
-        known = [detection for detection in found if detection.vector is not None]
-        if not known:
+        vectors = [d.vector for d in found if d.vector is not None]
+        observed = [d.event.observed for d in found if d.vector is not None]
+        if not vectors:
             return [()] * len(found)
-        vectors = np.stack([detection.vector for detection in known])
-        observed = [detection.event.observed for detection in known]
-        explained = iter(explain(self._by[0], vectors, observed, self._top_features))
+        explained = iter(explain(self._by[0], np.stack(vectors), observed, self._top_features))
         return [() if detection.vector is None else next(explained) for detection in found]
 
     def _dead_letter(

@@ -3,7 +3,7 @@
     python -m tests.fuzz.worker NAME FOLDER [libFuzzer's options]
 
 What goes wrong is written down and does not end it: found.json says where, with the input beside
-it, and how long the slowest input took.
+it, and how long the slowest input took (in time of the processor, for others may be busy).
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 from random import Random
-from time import perf_counter
+from time import process_time
 
 import atheris
 
@@ -33,12 +33,12 @@ class Watched:
 
     def take(self, value: bytes) -> None:
         """Try an input."""
-        started = perf_counter()
+        started = process_time()
         try:
             self.target.take(value)
         except Exception as error:
             self._failed(error, value)
-        took_s = perf_counter() - started
+        took_s = process_time() - started
         if took_s > self._slowest_s:
             self._slowest_s = took_s
             self._hangs += took_s > HANG_SECONDS
