@@ -81,7 +81,9 @@ class KafkaSettings(BaseModel):
     group_id: str = Field(default="monitor", min_length=1, description="Consumer group to join.")
     group_instance_id: Topic | None = Field(
         default=None,
-        description="Makes a static member of the group: a restart then moves no partition.",
+        description="Name of this member, of which there must be no other in the group: after a "
+        "restart within session_timeout_ms it has its partitions again. Default: the host's name "
+        "and the lowest number that is free there.",
     )
     client: Literal["kafka-python", "confluent-kafka"] = Field(
         default="kafka-python",

@@ -21,7 +21,7 @@ from monitor.stream.client import BrokerAwayError
 from monitor.stream.contracts import Assignment, Offsets, RewindError
 from monitor.stream.ledger import Ledger
 from monitor.stream.link import BrokerLink
-from monitor.stream.membership import Membership, name
+from monitor.stream.membership import LOOK_AGAIN_SECONDS, Membership, name
 from monitor.stream.refusals import FATAL, refused
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
@@ -37,7 +37,6 @@ AWAY_SECONDS = 1.0
 COMMIT_SECONDS = 0.2
 """Commits are at least this far apart; what is acknowledged meanwhile goes with the next."""
 LAG_SECONDS = 1.0
-LOOK_SECONDS = 0.1
 QUERY_SECONDS = 3.0
 """How long to wait for offsets that partitions begin at, before polling again."""
 RETRY_SECONDS = 1.0
@@ -45,7 +44,7 @@ HEARTBEAT_MS = 3_000
 REQUEST_TIMEOUT_MS = 10_000
 """A broker that is connected and silent for as long counts as away."""
 METADATA_MS = 10_000
-"""How soon a partition that was added is noticed; with the clients' own it takes 5 minutes."""
+"""How soon a partition that was added, or a topic that went, is noticed; the clients' own: 5 min."""
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 """Bounds, with the queue, what is held in memory."""
 
@@ -132,7 +131,9 @@ class PollingSource(ABC):
         """
         gone_back = self._gone_back = Event()
         self._membership.going_back = True
-        while not (gone_back.wait(LOOK_SECONDS) or self._given_up) and self._thread.is_alive():
+        while (
+            not (gone_back.wait(LOOK_AGAIN_SECONDS) or self._given_up) and self._thread.is_alive()
+        ):
             pass
         if self._failure:
             raise self._failure

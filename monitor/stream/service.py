@@ -27,7 +27,8 @@ Stop order, and why:
 
 1. The first SIGTERM or SIGINT sets a flag; what is being scored is finished and published, for what
    is half done would be done again. A second signal exits at once.
-2. The source commits what is acknowledged and leaves the group, so that others take over at once.
+2. The source commits what is acknowledged and ends. Its place in the group is kept for a session:
+   a restart has its partitions again, and moves none.
 3. The producer closes: nothing needs it any more.
 4. The telemetry port closes last, so that the end can be watched.
 """
