@@ -122,6 +122,7 @@ def watch_invented_entities(entities: int) -> tuple[float, float]:
         names = [f"10.{batch}.{n}" for n in range(BATCH)]
         clock = StreamClock(batch * 50, NOW_MS + batch * 50)
         spikes.step(errors, anomalous, Origins(codes, names, [None] * BATCH), clock)
+        spikes.entities.export()  # as after each micro-batch
     return monotonic() - started, _resident_mb() - before
 
 
