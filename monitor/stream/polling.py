@@ -38,13 +38,12 @@ COMMIT_SECONDS = 0.2
 """Commits are at least this far apart; what is acknowledged meanwhile goes with the next."""
 LAG_SECONDS = 1.0
 QUERY_SECONDS = 3.0
-"""How long to wait for offsets that partitions begin at, before polling again."""
 RETRY_SECONDS = 1.0
 HEARTBEAT_MS = 3_000
 REQUEST_TIMEOUT_MS = 10_000
 """A broker that is connected and silent for as long counts as away."""
 METADATA_MS = 10_000
-"""How soon a partition that was added, or a topic that went, is noticed; the clients' own: 5 min."""
+"""How soon an added partition or a deleted topic is noticed; with the clients' own in 5 minutes."""
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 """Bounds, with the queue, what is held in memory."""
 
@@ -267,8 +266,7 @@ class PollingSource(ABC):
         self._housekeeping()
 
     def _begin_afresh(self) -> None:
-        ours = self._ledger.assignment().partitions
-        self._backlog.drop(ours)
+        self._backlog.drop(ours := self._ledger.assignment().partitions)
         self._ledger.begin_afresh()
         self._membership.unsought.update(ours)
         self._to_answer = self._gone_back  # which was there before it was asked to go back
