@@ -102,3 +102,24 @@ def test_a_full_disk_under_its_log_neither_stops_nor_delays_it(
         process.kill()
         process.wait()
     assert sum(kafka_broker.committed(group_of(settings), topic).values()) >= 201
+
+
+def test_without_a_dead_letter_topic_it_stops_rather_than_lose_a_record(
+    kafka_broker: Broker, tmp_path: Path
+) -> None:
+    if not kafka_broker.is_apache_kafka:
+        pytest.skip("the embedded broker makes topics anew")
+    topic = kafka_broker.create_topic()
+    settings = settings_file(tmp_path, kafka_broker, topic)
+    with Daemon(settings) as daemon:
+        daemon.wait_until_ready()
+        kafka_broker.produce(topic, *(event(NORMAL, n) for n in range(50)))
+        until(lambda: daemon.vectors() == 50)
+        until(lambda: kafka_broker.committed(group_of(settings), topic) == {0: 50})
+        admin = kafka_broker.admin()
+        admin.delete_topics([f"{topic}-dead-letters"])
+        admin.close()
+        kafka_broker.produce(topic, b"no vector", event(NORMAL))
+        assert daemon.process.wait(60) == 1
+        assert f"{topic}-dead-letters" in daemon.log.read_text().splitlines()[-1]
+    assert kafka_broker.committed(group_of(settings), topic) == {0: 50}
