@@ -1,6 +1,7 @@
 """Setting up the service: what cannot work is refused in one sentence, before anything is read."""
 
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -14,6 +15,7 @@ from monitor.config_sources import load_settings
 from monitor.errors import BrokerError, BundleError, DeviceError, MonitorError, PortError
 from monitor.stream.checks import check_cluster
 from monitor.stream.service import build_service, load_detector
+from monitor.stream.topics import own_topics
 from tests.support.brokers import Broker, fresh_name
 from tests.support.daemons import settings_file, small_bundle
 from tests.support.kafka_server import KafkaServer
@@ -124,11 +126,23 @@ def test_each_missing_right_is_named_until_all_are_granted(
     allow(secured_kafka, "nobody", ResourceType.GROUP, kafka.group_id, ACLOperation.READ)
     assert f"topic '{kafka.alert_topic}'" in refusal(settings, BrokerError)
     admin = log_in(secured_kafka, "admin")
-    for output in (kafka.alert_topic, kafka.dead_letter_topic):
-        admin.create_topic(output)
-        assert f"topic '{output}': {user} WRITE it" in refusal(settings, BrokerError)
-        allow(secured_kafka, "nobody", ResourceType.TOPIC, output, ACLOperation.WRITE)
-    check_cluster(kafka)
+    for own in own_topics(kafka):
+        admin.create_topic(own.name)
+        for right in own.rights:
+            assert f"topic '{own.name}': {user} {right} it" in refusal(settings, BrokerError)
+            allow(secured_kafka, "nobody", ResourceType.TOPIC, own.name, ACLOperation[right])
+    sentence = refusal(settings, BrokerError)
+    [transactional_id] = re.findall(r"transactional id '(\S+)'", sentence)
+    assert transactional_id.startswith(f"{kafka.group_id}-")
+    allow(
+        secured_kafka,
+        "nobody",
+        ResourceType.TRANSACTIONAL_ID,
+        transactional_id,
+        ACLOperation.WRITE,
+    )
+    instance = transactional_id.removeprefix(f"{kafka.group_id}-")
+    check_cluster(kafka.model_copy(update={"group_instance_id": instance}))
 
 
 def test_a_wrong_password_is_refused_and_not_tried_for_ever(
