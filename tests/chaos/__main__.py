@@ -10,6 +10,7 @@ python -m tests.chaos --delivery at_least_once     # which must not balance
 import argparse
 import secrets
 import shutil
+import signal
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
@@ -34,6 +35,7 @@ def main() -> None:
     if asked.report:
         console.print(_table(list(saved(RESULTS))))
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # mounts and processes are let go of
     console.print(f"seed {asked.seed}; what happens is in {RESULTS}", highlight=False)
     outcomes = []
     for name in asked.only or FAULTS:
