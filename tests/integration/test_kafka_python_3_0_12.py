@@ -71,6 +71,7 @@ def bench(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Its transactions are short, and each of its outputs is sent for itself."""
     monkeypatch.setattr(transaction, "TIMEOUT_SECONDS", 1.5)
     monkeypatch.setattr(delivery, "WRITE_BYTES", 1)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.1)
     bench = bench_on(broker, "kafka-python")
     broker.produce(bench.topic, b"1", b"2", b"3")
     bench.start()
