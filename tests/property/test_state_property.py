@@ -21,7 +21,7 @@ from tests.support.lives import START_MS, KeptTopic, Life, Seen
 CREATE, UPDATE, CLOSE = Activity
 PARTITIONS = [Partition("vectors", number) for number in range(3)]
 METRICS = Metrics()
-TIGHT = IncidentSettings(max_incidents_per_minute=6, max_open_incidents=4)
+TIGHT = IncidentSettings(max_incidents_per_minute=3, max_open_incidents=4)
 QUICK = SpikeOptions(1e-4, window_seconds=1, max_entities=9, warm_up_windows=1, baseline_windows=20)
 FEW = replace(QUICK, max_entities=2)
 
@@ -45,7 +45,7 @@ def seen(partitions: int) -> st.SearchStrategy[Seen]:
 def turns(partitions: int, wild: bool = False) -> st.SearchStrategy[list[Turn]]:
     steps = st.sampled_from([0, 700, 1000, 5000, 61_000, 310_000, -3_600_000])
     jumps = st.integers(-(10**12), 10**10) | st.none() if wild else steps
-    wall = st.sampled_from([0, 100, 1000, 61_000, 400_000 if wild else 10_000])
+    wall = st.sampled_from([0, 100, 1000, 61_000, 310_000])
     several = st.lists(seen(partitions), min_size=1, max_size=6)
     turn = st.builds(Turn, wall, st.booleans(), jumps, several, st.booleans())
     return st.lists(turn, min_size=2, max_size=12)

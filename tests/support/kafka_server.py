@@ -60,6 +60,7 @@ _PROPERTIES = {
     # After kill -9 the controller refuses the restarted broker until its old session is over.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
+    "log.cleaner.backoff.ms": "500",  # or compacted topics are compacted every 15 s
 }
 
 

@@ -96,6 +96,7 @@ class Life:
         spikes: SpikeSettings | None = None,
         levels: SpikeOptions | None = None,
         metrics: Metrics | None = None,
+        kafka: KafkaSettings = KAFKA,
         **manifest: str,
     ) -> None:
         self.topic, self.metrics = topic, metrics or Metrics()
@@ -112,7 +113,7 @@ class Life:
         told = {"spec_sha256": "spec", "weights_sha256": "weights", **manifest}
         self.tuning = Tuning(detector(), self.metrics)
         self.store = StateStore(
-            StateTopic(KAFKA, topic.read),
+            StateTopic(kafka, topic.read),
             Manifest.model_construct(**told),
             self.triage,
             self.tuning,
