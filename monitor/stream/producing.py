@@ -14,7 +14,7 @@ BATCH_BYTES = 256 * 1024
 LINGER_MS = 5
 DELIVERY_TIMEOUT_MS = 30_000
 REQUEST_TIMEOUT_MS = 10_000
-RETRY_BACKOFF_MS = 10
+RETRY_BACKOFF_MS = 3
 """Before a transaction can begin, the one before must have ended within the broker, and is asked
 for at this pace; kafka-python's own is 100."""
 
