@@ -170,7 +170,7 @@ def read(servers: str, topic: str) -> Iterator[Message]:
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
     left, deadline = set(partitions), monotonic() + READ_SECONDS
     while left:
-        for message in consumer.consume(10_000, 0.5):
+        for message in consumer.consume(10_000, 0.1):
             error = message.error()
             if error is None:
                 yield message
