@@ -88,7 +88,7 @@ def _device(settings: Settings) -> str:
 
 
 def _bundle(settings: Settings) -> str:
-    from monitor.stream.service import load_detector
+    from monitor.stream.assembly import load_detector
 
     detector, manifest = load_detector(settings.model_copy(update={"device": "cpu"}))
     return (

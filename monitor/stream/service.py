@@ -14,6 +14,7 @@ Threads:
 | kafka-io-*  | kafka-python    | the consumer's sockets and heartbeats | with its consumer       |
 | *-network-* | kafka-python    | the producer's sockets                | with its producer       |
 | (unnamed)   | librdkafka      | both, in place of those two           | with either             |
+| transaction | confluent-kafka | one call that main waits for          | with the call           |
 | telemetry   | TelemetryServer | HTTP; a further thread a request      | `TelemetryServer.close` |
 
 The stages overlap: while the source polls, the decoder is at an older micro-batch, the scorer at
@@ -40,25 +41,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from socket import gethostname
 from time import monotonic
 from types import FrameType
 
 import numpy as np
 import structlog
-import torch
 
-from monitor import bundle
 from monitor.batch import Decoded, Matrix, MicroBatch
 from monitor.bundle import bundle_facts
 from monitor.config import Settings
 from monitor.contracts.manifest import Manifest
-from monitor.detect.cpu_scorer import scoring_threads
-from monitor.detect.detector import Detector
-from monitor.errors import BundleError
-from monitor.features import FeatureSpec
-from monitor.ingest.codec import build_codec
-from monitor.ingest.limits import Limits
+from monitor.stream.assembly import build_pipeline, load_detector
 from monitor.stream.checks import check_cluster, verify_outputs
 from monitor.stream.client import BrokerAwayError
 from monitor.stream.clock import now_ms
@@ -66,7 +59,6 @@ from monitor.stream.contracts import Assignment, RewindError
 from monitor.stream.counting import Counting
 from monitor.stream.delivery import AbandonedError
 from monitor.stream.instance import Instance, take_instance
-from monitor.stream.journal import Journal
 from monitor.stream.link import BrokerLink
 from monitor.stream.pipeline import Pipeline
 from monitor.stream.polling import PollingSource
@@ -77,7 +69,7 @@ from monitor.stream.state import StateStore
 from monitor.stream.state_topic import StateTopic, read_committed
 from monitor.stream.suppress import Suppressions
 from monitor.stream.transport import build_sink, build_source
-from monitor.stream.triage import Scored, build_triage
+from monitor.stream.triage import Scored
 from monitor.stream.tuning import Tuning
 from monitor.telemetry.health import Health
 from monitor.telemetry.http import TelemetryServer
@@ -151,61 +143,6 @@ def build_service(
         link,
         telemetry,
         instance,
-    )
-
-
-def load_detector(settings: Settings) -> tuple[Detector, Manifest]:
-    """The bundle's detector on its device, with the threshold where the settings want it.
-
-    Raises:
-        BundleError, DeviceError, SpecError: one sentence each.
-    """
-    cores = len(os.sched_getaffinity(0)) // settings.workers
-    torch.set_num_threads(1)  # the scorer has threads of its own
-    detector, manifest = bundle.load(settings.bundle, settings.device, scoring_threads(cores))
-    if settings.spec and FeatureSpec.load(settings.spec).digest != manifest.spec_sha256:
-        raise BundleError(
-            f"bundle {settings.bundle}: was trained for the spec {manifest.spec.name!r}, which is "
-            f"not {settings.spec}; train again, or change the setting spec."
-        )
-    if settings.false_alarm_rate is not None:
-        detector = detector.with_budget(settings.false_alarm_rate)
-    detector.score(np.zeros((1, len(detector.spec)), np.float32))  # the first pass is a slow one
-    if reason := detector.scorer.fallbacks.reason:
-        log.warning("the GPU's passes are not replayed as graphs", reason=reason)
-    return detector, manifest
-
-
-def build_pipeline(settings: Settings, detector: Detector, manifest: Manifest) -> Pipeline:
-    """The pipeline of a bundle."""
-    accepted = settings.input
-    codec = build_codec(
-        detector.spec,
-        detector.vocabularies,
-        accepted.format,
-        Limits(accepted.max_record_bytes, accepted.max_record_vectors, accepted.max_decoded_bytes),
-        read_origins=True,
-    )
-    triage = build_triage(
-        settings.incidents,
-        settings.spikes,
-        Suppressions(settings.suppress, now_ms()),
-        settings.kafka.input_topics,
-    )
-    kafka = settings.kafka
-    member = kafka.group_instance_id or f"{gethostname()}-{os.getpid()}"
-    return Pipeline(
-        codec,
-        detector,
-        bundle_id=manifest.bundle_id,
-        detector_name=f"{manifest.network.name} network",
-        alert_topic=settings.kafka.alert_topic,
-        dead_letter_topic=settings.kafka.dead_letter_topic,
-        top_features=settings.alerts.top_features,
-        now_ms=now_ms,
-        triage=triage,
-        max_bytes=settings.batch.max_bytes,
-        journal=Journal(kafka.journal_topic, kafka.group_id, member),
     )
 
 

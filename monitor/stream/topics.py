@@ -123,12 +123,6 @@ def topic_configs(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, Co
     return told
 
 
-def output_limits(admin: KafkaAdminClient, kafka: KafkaSettings) -> dict[str, int]:
-    """The largest record that each of the monitor's topics takes, in bytes, where it is told."""
-    configs = topic_configs(admin, [topic.name for topic in own_topics(kafka)])
-    return {name: int(told[LIMIT]) for name, told in configs.items() if LIMIT in told}
-
-
 def check_limit(topic: OwnTopic, configs: Configs) -> None:
     """A topic takes records of a sensible size.
 

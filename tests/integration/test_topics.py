@@ -8,7 +8,7 @@ from monitor.config import KafkaSettings
 from monitor.errors import BrokerError
 from monitor.stream.checks import check_cluster, cluster
 from monitor.stream.diagnosis import _kafka
-from monitor.stream.topics import output_limits, topic_configs
+from monitor.stream.topics import topic_configs
 from tests.support.brokers import Broker, fresh_name
 from tests.support.kafka_server import KafkaServer
 from tests.support.secured import allow, log_in
@@ -47,12 +47,10 @@ def test_missing_ones_are_made_with_what_they_need(kafka_broker: Broker) -> None
         return
     with cluster(kafka) as admin:
         configs = topic_configs(admin, [kafka.state_topic, kafka.journal_topic])
-        limits = output_limits(admin, kafka)
     state, journal = configs[kafka.state_topic], configs[kafka.journal_topic]
     assert (state["cleanup.policy"], state["segment.bytes"]) == ("compact", "16777216")
     assert (journal["cleanup.policy"], journal["retention.ms"]) == ("delete", "604800000")
-    assert limits[kafka.state_topic] == 4 * 1024 * 1024
-    assert len(limits) == 4
+    assert state["max.message.bytes"] == str(4 * 1024 * 1024)
 
 
 def test_a_topic_kept_in_another_way_is_warned_of(kafka_broker: Broker) -> None:
