@@ -9,16 +9,17 @@ block, whatever their number.
 
 from collections.abc import Iterable, Sequence
 from math import sqrt
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import ClusterNode, linkage, to_tree
-from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
 from monitor.detect.networks.base import Network, ReconstructionError, moments, one_width
+
+if TYPE_CHECKING:
+    from scipy.cluster.hierarchy import ClusterNode
 
 MAX_GROUP = 10
 HIDDEN_SHARE = 0.75
@@ -118,6 +119,10 @@ def _cluster(distances: NDArray[np.float64]) -> list[list[int]]:
 
     Small neighbours are joined as far as they fit, since a group of one has nothing to learn.
     """
+    # Only training needs it, and importing it takes a tenth of the daemon's start.
+    from scipy.cluster.hierarchy import linkage, to_tree
+    from scipy.spatial.distance import squareform
+
     if len(distances) == 1:
         return [[0]]
     groups: list[list[int]] = [[]]
@@ -128,7 +133,7 @@ def _cluster(distances: NDArray[np.float64]) -> list[list[int]]:
     return groups
 
 
-def _branches(root: ClusterNode) -> Iterable[list[int]]:
+def _branches(root: "ClusterNode") -> Iterable[list[int]]:
     """In the order of the tree; without recursion, for a chain may be as deep as it is long."""
     pending = [root]
     while pending:
