@@ -58,6 +58,18 @@ class MicroBatch:
     first_offsets: Mapping[Partition, int] = field(default_factory=dict)
 
 
+def joined(batches: Sequence[MicroBatch]) -> MicroBatch:
+    """Some micro-batches of one epoch, one after the other, as one."""
+    if len(batches) == 1:
+        return batches[0]
+    return MicroBatch(
+        [record for batch in batches for record in batch.records],
+        {p: offset for batch in batches for p, offset in batch.next_offsets.items()},
+        batches[0].epoch,
+        {p: offset for batch in reversed(batches) for p, offset in batch.first_offsets.items()},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Picked(Sequence[Any]):
     """Some items of a sequence, looked up only when they are asked for."""

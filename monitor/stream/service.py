@@ -47,7 +47,7 @@ from types import FrameType
 import numpy as np
 import structlog
 
-from monitor.batch import Decoded, Matrix, MicroBatch
+from monitor.batch import Decoded, Matrix, MicroBatch, joined
 from monitor.bundle import bundle_facts
 from monitor.config import Settings
 from monitor.contracts.manifest import Manifest
@@ -60,7 +60,7 @@ from monitor.stream.counting import Counting
 from monitor.stream.delivery import AbandonedError
 from monitor.stream.instance import Instance, take_instance
 from monitor.stream.link import BrokerLink
-from monitor.stream.pipeline import Pipeline
+from monitor.stream.pipeline import Judged, Pipeline
 from monitor.stream.polling import PollingSource
 from monitor.stream.process import tune_process
 from monitor.stream.reload import Reload
@@ -82,6 +82,10 @@ PUBLISH_SECONDS = 2.0
 LEAVE_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
+TOGETHER = 4
+"""Micro-batches that are written together, while they come full: then nobody waits for one."""
+TOGETHER_OUTPUTS = 2_000
+"""What more outputs than that take is little beside what a write takes."""
 AHEAD = 3
 """Micro-batches that are being decoded or scored, or wait for the main thread to tell of them."""
 FEW_CORES = 3
@@ -171,6 +175,7 @@ class Service:
         self._telemetry, self._instance = telemetry, instance
         self._pieces: deque[MicroBatch] = deque()
         self._ahead: deque[Future[Scored]] = deque()
+        self._unwritten: list[tuple[Scored, Judged]] = []
         self._assignment = Assignment()
         self._stopping = False
         self._was_ready = False
@@ -233,7 +238,7 @@ class Service:
         """Tell of what is scored; what can no longer be told of will be read again."""
         with suppress(RewindError):
             while self._ahead:
-                self._tell(self._ahead.popleft().result())
+                self._tell_oldest()
 
     def _go_on(self, decoder: Executor, scorer: Executor) -> None:
         """Take what comes next, and tell of the oldest that is scored."""
@@ -245,7 +250,7 @@ class Service:
             decoded = decoder.submit(self._decode, piece)
             ahead.append(scorer.submit(self._score, piece, decoded))
         if len(ahead) == AHEAD or (ahead and not piece):
-            self._tell(ahead.popleft().result())
+            self._tell_oldest()
         elif not ahead:
             self._idle()
         self._tell_readiness()
@@ -280,6 +285,7 @@ class Service:
         log.warning("going back to what is committed", reason=str(reason))
         self._pieces.clear()
         self._ahead.clear()
+        self._unwritten.clear()
         self._source.rewind()
         self._metrics.rewinds.inc()
 
@@ -311,16 +317,35 @@ class Service:
         self._metrics.scored_on_cpu.inc(on_cpu)
         return scored
 
-    def _tell(self, scored: Scored) -> None:
+    def _tell_oldest(self) -> None:
+        scored = self._ahead.popleft().result()
         if scored.batch.epoch != self._assignment.epoch:
             raise RewindError("partitions were taken away before their records were dealt with")
         with self._counting.stage("triage"):
             judged = self._pipeline.judge(scored)
             self._observe(scored.errors, len(scored.anomalous))
-            kept = self._state.outputs(scored.batch)
+        self._unwritten.append((scored, judged))
+        if not (self._ahead and self._is_behind(scored.batch)):
+            self._write()
+
+    def _is_behind(self, batch: MicroBatch) -> bool:
+        """Whether more is there than fits a micro-batch, so that a few may share a write."""
+        outputs = sum(len(judged.outputs) for _, judged in self._unwritten)
+        return (
+            len(self._unwritten) < TOGETHER
+            and outputs < TOGETHER_OUTPUTS
+            and (bool(self._pieces) or len(batch.records) >= self._settings.batch.max_vectors)
+        )
+
+    def _write(self) -> None:
+        """Publish and commit what has been judged."""
+        batch = joined([scored.batch for scored, _ in self._unwritten])
         with self._counting.stage("publish"):
-            self._sink.write([*judged.outputs, *kept], scored.batch)
-        self._counting.batch(scored, judged)
+            outputs = [output for _, judged in self._unwritten for output in judged.outputs]
+            self._sink.write([*outputs, *self._state.outputs(batch)], batch)
+        for scored, judged in self._unwritten:
+            self._counting.batch(scored, judged)
+        self._unwritten.clear()
 
     def _idle(self) -> None:
         self._sink.tend()

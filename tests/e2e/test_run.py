@@ -50,7 +50,7 @@ def test_traffic_in_alerts_out_and_a_clean_end(kafka_broker: Broker, tmp_path: P
         assert daemon.metric("anomaly_monitor_reconstruction_error_count") == 1000
         assert daemon.metric("anomaly_monitor_bundle_info", network="dense", device="cpu") == 1
         until(lambda: daemon.lag == 0)
-        for stage in ("poll", "decode", "score", "publish", "commit"):
+        for stage in ("poll", "decode", "score", "triage", "publish"):
             until(
                 lambda stage=stage: daemon.metric(
                     "anomaly_monitor_stage_seconds_count", stage=stage
