@@ -62,5 +62,10 @@ def test_the_topics_of_the_settings_are_created() -> None:
     )
 
 
+def test_the_monitor_is_the_same_member_of_its_group_in_each_new_container() -> None:
+    kafka = load_settings(COMPOSE / "monitor.toml").settings.kafka
+    assert kafka.group_instance_id or SERVICES["monitor"].get("hostname")
+
+
 def test_the_monitor_stops_before_its_container_is_killed() -> None:
     assert int(SERVICES["monitor"]["stop_grace_period"].removesuffix("s")) > 10
