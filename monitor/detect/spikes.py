@@ -49,7 +49,7 @@ FASTEST_ALARM_WINDOWS, SLOWEST_END_WINDOWS = 3, 6
 
 Floats = NDArray[np.float64]
 
-_PAST = WINDOWS, VECTORS, HITS, DEVIATIONS, EXPECTED, MEANS, SQUARES = range(7)
+WINDOWS, VECTORS, HITS, DEVIATIONS, EXPECTED, MEANS, SQUARES = range(7)
 """One each, vectors, anomalous ones, squared deviations of their number from the expected one, that
 number, mean errors, and their squares."""
 

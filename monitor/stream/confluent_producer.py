@@ -40,10 +40,6 @@ class ConfluentProducer(Producer):
 
     _producer: ClientProducer | None = None
 
-    @property
-    def is_open(self) -> bool:
-        return self._producer is not None
-
     def open(self, waiting: Waiting, transactional: Transactional | None = None) -> None:
         if self._producer:
             return

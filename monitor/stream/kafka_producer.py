@@ -47,10 +47,6 @@ class KafkaPythonProducer(Producer):
 
     _connection: Connection[KafkaProducer] | None = None
 
-    @property
-    def is_open(self) -> bool:
-        return self._connection is not None
-
     def open(self, waiting: Waiting, transactional: Transactional | None = None) -> None:
         if self._connection:
             return

@@ -63,11 +63,6 @@ class Producer(ABC):
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
 
-    @property
-    @abstractmethod
-    def is_open(self) -> bool:
-        """Whether there is a producer."""
-
     @abstractmethod
     def open(self, waiting: Waiting, transactional: Transactional | None = None) -> None:
         """Have a producer; whatever one of the same id before it has begun is settled then.

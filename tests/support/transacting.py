@@ -36,10 +36,6 @@ class Interrupted(Producer):
         self.before: dict[str, Step] = {}
         self.after: dict[str, Step] = {}
 
-    @property
-    def is_open(self) -> bool:
-        return self.inner.is_open
-
     def open(self, waiting: Waiting, transactional: Transactional | None = None) -> None:
         with self._step("open"):
             self.inner.open(waiting, transactional)
