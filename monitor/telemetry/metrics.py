@@ -145,8 +145,8 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "anomaly_monitor_stage_seconds",
-            "Time that a micro-batch spent in a stage; commit where delivery is at least once, for else "
-            "publish does it.",
+            "Time that a micro-batch spent in a stage; commit where delivery is at least once, for "
+            "else publish does it.",
             ["stage"],
             buckets=_STAGE_SECONDS,
             registry=registry,
