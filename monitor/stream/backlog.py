@@ -99,15 +99,15 @@ class Backlog:
 
     def drop(self, partitions: Collection[Partition]) -> None:
         """Forget the records of these."""
-        dropped: list[Record] = []
+        dropped: list[Partition] = []
 
         def keep(records: Sequence[Record]) -> list[Record]:
-            dropped.extend(r for r in records if _of(r) in partitions)
             return [r for r in records if _of(r) not in partitions]
 
         with self._changed:
             batches, self._queue = self._queue, deque()
             for batch in batches:
+                dropped += [p for p in batch.next_offsets if p in partitions]
                 if kept := keep(batch.records):
                     ends = _without(batch.next_offsets, partitions)
                     starts = _without(batch.first_offsets, partitions)

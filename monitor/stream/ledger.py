@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-from monitor.batch import Partition, Record
+from monitor.batch import Partition
 from monitor.stream.contracts import Assignment, Offsets
 
 
@@ -44,6 +44,26 @@ class _Progress:
     @property
     def reached(self) -> int:
         return self.ends[-1] if self.ends else self.settled
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether anything is handed out and not acknowledged, also of before."""
+        return bool(self.ends) or self.before_in_flight
+
+    @property
+    def before_in_flight(self) -> bool:
+        return self.before is not None and self.before.in_flight
+
+    def gone_back(self) -> "_Progress":
+        """Nothing is handed out from there on yet."""
+        return _Progress(before=self if self.ends else self.before)
+
+    def take_back(self) -> None:
+        """What was handed out last will not be acknowledged."""
+        if self.ends:
+            self.ends.pop()
+        elif self.before:
+            self.before.take_back()
 
     def acknowledge(self, offset: int) -> bool:
         """Whether it is of what was handed out here, or before."""
@@ -106,18 +126,24 @@ class Ledger:
             for partition, offset in next_offsets.items():
                 if progress := self._partitions.get(partition):
                     if first_offsets[partition] < progress.reached:
-                        progress = self._partitions[partition] = _Progress(before=progress)
+                        progress = self._partitions[partition] = progress.gone_back()
                     if progress.reached < 0:
                         progress.first = first_offsets[partition]
                     progress.ends.append(offset)
 
-    def take_back(self, records: Iterable[Record]) -> None:
-        """These records, the last handed out of their partitions, will not be dealt with."""
+    def went_back(self, partitions: Iterable[Partition]) -> None:
+        """These go on from elsewhere; where they stand is unknown until a position is told."""
         with self._lock:
-            for record in records:
-                if progress := self._partitions.get(Partition(record.topic, record.partition)):
-                    while progress.ends and progress.ends[-1] > record.offset:
-                        progress.ends.pop()
+            for partition in partitions:
+                if progress := self._partitions.get(partition):
+                    self._partitions[partition] = progress.gone_back()
+
+    def take_back(self, partitions: Iterable[Partition]) -> None:
+        """Each time one is named, what was handed out last of it will not be dealt with."""
+        with self._lock:
+            for partition in partitions:
+                if progress := self._partitions.get(partition):
+                    progress.take_back()
 
     def acknowledge(self, next_offsets: Offsets) -> None:
         """Everything before these offsets is dealt with."""
@@ -150,7 +176,7 @@ class Ledger:
         """Whether records of any of these are handed out and not acknowledged."""
         with self._lock:
             progress = (self._partitions.get(partition) for partition in partitions)
-            return any(p.ends for p in progress if p)
+            return any(p.in_flight for p in progress if p)
 
     def settled(self) -> dict[Partition, int | None]:
         """For each partition the offset to go on from; None where nothing is in flight."""
@@ -163,10 +189,13 @@ class Ledger:
     def standing(self) -> tuple[int, dict[Partition, int]]:
         """The epoch, and for each partition the offset before which all is dealt with.
 
-        A partition whose position is not known yet is left out.
+        A partition whose position is not known yet is left out, and so is one that has gone back
+        while records of before are in flight.
         """
         with self._lock:
             settled = {
-                partition: progress.settled for partition, progress in self._partitions.items()
+                partition: progress.settled
+                for partition, progress in self._partitions.items()
+                if not progress.before_in_flight
             }
             return self._epoch, {p: offset for p, offset in settled.items() if offset >= 0}

@@ -292,6 +292,8 @@ class PollingSource(ABC):
 
     def _out_of_range(self, positions: Mapping[Partition, int]) -> None:
         """These positions have become invalid: count and tell."""
+        self._backlog.seal()  # what has been read is of before
+        self._ledger.went_back(positions)
         self._backlog.go_on_from(dict.fromkeys(positions))
         for partition in positions:
             self._metrics.offset_resets.labels(*partition).inc()
@@ -305,8 +307,7 @@ class PollingSource(ABC):
         return refused(self._kafka, error, self._membership.ever_joined)
 
     def _unreadable(self, error: Exception) -> StreamError:
-        assigned = sorted(self._ledger.settled())
-        told = ", ".join(f"{name(p)} at {self._position(p)}" for p in assigned)
+        told = ", ".join(f"{name(p)} at {self._position(p)}" for p in self._ledger.settled())
         return StreamError(
             f"source: the Kafka client cannot read on from {told} "
             f"({type(error).__name__}: {error}); move the group past that record to go on."
@@ -321,12 +322,10 @@ class PollingSource(ABC):
             self._link.down("the connection is lost")
         due = not self._committing and now - self._committed_at > COMMIT_SECONDS
         if due and (offsets := self._ledger.to_commit()):
-            self._committed_at = now
-            self._committing = True
+            self._committed_at, self._committing = now, True
             self._commit(offsets)
         if now - self._lag_told_at > LAG_SECONDS:
-            self._lag_told_at = now
-            self._tell_lag()
+            self._tell_lag(now)
 
     def _commit_ended(self, offsets: Offsets, error: Exception | None, took_s: float) -> None:
         """One request at a time; one that fails is repeated with whatever is due by then."""
@@ -339,7 +338,8 @@ class PollingSource(ABC):
         self._ledger.committed(offsets)
         self._metrics.stage_seconds.labels("commit").observe(took_s)
 
-    def _tell_lag(self) -> None:
+    def _tell_lag(self, now: float) -> None:
+        self._lag_told_at = now
         for partition, settled in self._ledger.settled().items():
             position = self._position(partition) if settled is None else settled
             if position is not None and partition not in self._membership.unsought:

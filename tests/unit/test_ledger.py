@@ -112,6 +112,31 @@ def test_acknowledgements_of_before_that_never_come_are_not_waited_for() -> None
     assert ledger.to_commit() == {A: 5005}
 
 
+def test_where_a_partition_went_back_it_stands_nowhere_until_its_position_is_told() -> None:
+    ledger = Ledger()
+    ledger.assign([A, B])
+    ledger.begin_at({B: 7})
+    ledger.hand_out({A: 4000}, {A: 5000})
+    ledger.acknowledge({A: 5000})
+    ledger.went_back([A])
+    assert ledger.standing() == (0, {B: 7})
+    ledger.begin_at({A: 0})
+    assert ledger.standing() == (0, {A: 0, B: 7})
+
+
+def test_nor_while_records_of_before_are_in_flight_which_are_waited_for() -> None:
+    ledger = Ledger()
+    ledger.assign([A])
+    ledger.hand_out({A: 4000}, {A: 5000})
+    ledger.went_back([A])
+    ledger.begin_at({A: 0})
+    assert ledger.in_flight([A])
+    assert ledger.standing() == (0, {})
+    ledger.acknowledge({A: 5000})
+    assert not ledger.in_flight([A])
+    assert (ledger.standing(), ledger.to_commit()) == ((0, {A: 0}), {})
+
+
 def test_no_micro_batch_holds_records_from_before_and_after_a_partition_went_back() -> None:
     ledger = Ledger()
     ledger.assign([A, B])
@@ -133,7 +158,7 @@ def test_records_taken_back_are_no_longer_in_flight() -> None:
     ledger.acknowledge({A: 10})
     ledger.hand_out({A: 10}, {A: 20})
     assert ledger.settled() == {A: 10}
-    ledger.take_back(records(A, 10, 19))
+    ledger.take_back([A])
     assert ledger.settled() == {A: None}
     assert ledger.to_commit() == {A: 10}
 
