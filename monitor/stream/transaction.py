@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
+from typing import NoReturn
 from uuid import uuid4
 
 import structlog
@@ -31,7 +32,15 @@ from monitor.config import KafkaSettings
 from monitor.errors import BrokerError, MonitorError, StreamError
 from monitor.stream.client import REFUSALS, BrokerAwayError
 from monitor.stream.contracts import Member, Output, RewindError
-from monitor.stream.delivery import TOO_LARGE, Delivery, Patience, chunks, is_final, stop_if_final
+from monitor.stream.delivery import (
+    TOO_LARGE,
+    Delivery,
+    Patience,
+    chunks,
+    is_final,
+    size,
+    stop_if_final,
+)
 from monitor.stream.onlooker import onlooker
 from monitor.stream.producing import (
     MARK_END,
@@ -197,24 +206,37 @@ class ExactlyOnce(Delivery):
             self._limits.learn(self._culprit(too_large))
             self._producer.close(0)
             return
-        # Of the errors that follow upon the first, some say only that there was one.
-        failed.sort(key=lambda failure: type(failure[1]) is KafkaError)
-        error = failed[0][1]
-        if not isinstance(error, ProducerFencedError):
-            stop_if_final(failed)
-        raise error
+        _raise_first(failed)
 
     def _culprit(self, outputs: Sequence[Output]) -> Output:
-        """The first that is too large: halve until it is alone, and commit nothing meanwhile."""
-        while len(outputs) > 1:
-            half = outputs[: len(outputs) // 2]
-            self._producer.close(0)
-            self.open()
-            self._producer.begin()
-            failed = self._producer.send(half, self._in_time())
-            found = any(isinstance(error, TOO_LARGE) for _, error in failed)
-            outputs = half if found else outputs[len(half) :]
-        return outputs[0]
+        """The first that is too large: halve until it is alone, and commit nothing meanwhile.
+
+        Where none is by itself they are together: then the largest that can be cut.
+
+        Raises: as `_after`.
+        """
+        suspects = outputs
+        while True:
+            half = suspects[: (len(suspects) + 1) // 2]
+            if self._is_too_large(half):
+                if len(half) == 1:
+                    return half[0]
+                suspects = half
+            elif len(suspects) == 1:
+                return max(outputs, key=lambda output: (output.smaller is not None, size(output)))
+            else:
+                suspects = suspects[len(half) :]
+
+    def _is_too_large(self, outputs: Sequence[Output]) -> bool:
+        self._producer.close(0)
+        self.open()
+        self._producer.begin()
+        failed = self._producer.send(outputs, self._in_time())
+        if any(isinstance(error, TOO_LARGE) for _, error in failed):
+            return True
+        if failed:
+            _raise_first(failed)
+        return False
 
     def _allow_more_time(self) -> None:
         """For a broker that answers, and only not in time."""
@@ -243,6 +265,20 @@ class _Write:
     def __init__(self, outputs: Sequence[Output], batch: MicroBatch, mark: str) -> None:
         self.outputs, self.batch, self.mark = outputs, batch, mark
         self.in_doubt = False
+
+
+def _raise_first(failed: Failures) -> NoReturn:
+    """Raise what is wrong: of the errors that follow upon the first, some only say there was one.
+
+    Raises:
+        StreamError: one of them never will be taken.
+        KafkaError: what is wrong is not one of them.
+    """
+    failed.sort(key=lambda failure: type(failure[1]) is KafkaError)
+    error = failed[0][1]
+    if not isinstance(error, ProducerFencedError):
+        stop_if_final(failed)
+    raise error
 
 
 def transactional_id(kafka: KafkaSettings) -> str:

@@ -111,7 +111,7 @@ def test_told_to_stop_while_the_broker_is_silent_it_gives_up_and_nothing_is_comm
         with pytest.raises(AbandonedError):
             bench.sink.write([bench.alert(b"to no one")], bench.take())
         bench.sink.close(0.5)
-        assert monotonic() - started < 3
+        assert monotonic() - started < 10
     finally:
         thaw(broker)
     restarted = Bench(broker, bench.kafka)
@@ -233,6 +233,20 @@ def test_where_the_broker_is_too_old_auto_is_at_least_once(old_broker: Broker) -
     old_broker.produce(bench.topic, b"1", b"2")
     bench.start()
     bench.sink.write([bench.alert(b"told")], bench.take())
+    assert bench.visible == [b"told"]
+    until(lambda: bench.committed == {0: 2})
+    bench.close()
+
+
+def test_at_least_once_begins_at_new_records_where_it_is_to(broker: Broker, client: str) -> None:
+    bench = bench_on(broker, client, delivery="at_least_once", auto_offset_reset="latest")
+    broker.produce(bench.topic, b"old")
+    bench.start()
+    until(lambda: bench.committed == {0: 1})
+    broker.produce(bench.topic, b"new")
+    batch = bench.take()
+    assert [record.value for record in batch.records] == [b"new"]
+    bench.sink.write([bench.alert(b"told")], batch)
     assert bench.visible == [b"told"]
     until(lambda: bench.committed == {0: 2})
     bench.close()
