@@ -127,6 +127,7 @@ class EntityTable:
         self._seen = np.zeros(1 + size, np.int64)
         self._changed = np.zeros(1 + size, np.uint8)
         self._gone: dict[Home, list[int]] = {}
+        self._is_kept = False  # from the first export on; where nobody keeps rows none is missed
 
     def __len__(self) -> int:
         """Entities that are held."""
@@ -165,6 +166,7 @@ class EntityTable:
 
     def export(self) -> dict[Home, Levels]:
         """What has changed since the last time, by home."""
+        self._is_kept = True
         changed = self._changed != 0
         changed[STREAM] = False
         slots = np.flatnonzero(changed)
@@ -210,7 +212,8 @@ class EntityTable:
         if len(self._slots) < self._size:
             return len(self._slots) + 1
         _, slot = self._slots.popitem(last=False)
-        self._gone.setdefault(self._homes[self._home[slot]], []).append(slot)
+        if self._is_kept:
+            self._gone.setdefault(self._homes[self._home[slot]], []).append(slot)
         return slot
 
     def _code(self, home: Home) -> int:

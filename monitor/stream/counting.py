@@ -39,6 +39,7 @@ class Counting:
         metrics.vectors.labels("scored").inc(len(errors))
         metrics.vectors.labels("dead_letter").inc(sum(r.vectors for r in decoded.rejects))
         metrics.vectors.labels("not_selected").inc(decoded.not_selected)
+        metrics.recent.observe(len(scored.anomalous), len(errors))
         metrics.anomalies.inc(len(scored.anomalous))
         metrics.reconstruction_error.observe(errors)
         for reject in decoded.rejects:

@@ -58,6 +58,7 @@ class Tuning:
         self._budget: DailyBudget | None = None
         self._recalibration: Recalibration | None = None
         self._follows = RecalibrationSettings()
+        self._own_rate = detector.false_alarm_rate
         self._moved_s = float("-inf")
 
     def take(self, settings: Settings, own_rate: float) -> None:
@@ -70,7 +71,7 @@ class Tuning:
             self._follows = follows = settings.recalibration
             change = follows.max_change_per_day
             self._recalibration = Recalibration(change) if follows.enabled else None
-        rate = settings.false_alarm_rate or own_rate
+        rate = self._own_rate = settings.false_alarm_rate or own_rate
         self._move(self._budget.rate(self._traffic, rate) if self._budget else rate)
         self._tell()
         log.info("budget", alerts_per_day=wanted, **self._facts())
@@ -79,7 +80,6 @@ class Tuning:
     def observe(self, errors: Matrix, anomalous: int, now_s: float) -> None:
         """Count (n,) errors and how many of them were past the threshold; n may be 0."""
         rate = self.detector.false_alarm_rate
-        self._metrics.recent.observe(anomalous, len(errors))
         self._realised.observe(anomalous, len(errors) * rate)
         self._traffic.observe(len(errors), now_s)
         if self._recalibration:
@@ -112,11 +112,14 @@ class Tuning:
         self._tell()
 
     def begin_anew(self) -> None:
-        """Forget all that was seen."""
+        """Forget all that was seen, and judge as a process does that has just begun."""
         self._traffic = Traffic()
         self._realised = RecentShare(PROMISED_ALERTS)
         if self._recalibration:
             self._recalibration.restore((0.0, 0.0))
+        self._move(self._own_rate)
+        self._moved_s = float("-inf")
+        self._tell()
 
     def _move(self, rate: float) -> None:
         drift = self._recalibration.drift if self._recalibration else 1.0

@@ -128,6 +128,21 @@ def test_recalibration_moves_the_threshold_and_is_told() -> None:
     assert tuned.detector.threshold == detector().threshold
 
 
+def test_what_is_judged_again_is_judged_as_by_a_process_that_has_just_begun() -> None:
+    follows = {"enabled": True, "max_change_per_day": 0.2}
+    (tuned, _), (fresh, _) = (tuning(alerts_per_day=8640, recalibration=follows) for _ in range(2))
+    for hour in range(24):
+        observe(tuned, np.float32(1.3) * errors(5_000, seed=hour), hour * 3600)
+    assert tuned.detector.threshold != fresh.detector.threshold
+    tuned.begin_anew()
+    assert tuned.detector.threshold == fresh.detector.threshold
+    for second in range(70):
+        for each in (tuned, fresh):
+            observe(each, errors(100, seed=second), 90_000 + second)
+        assert tuned.detector.threshold == fresh.detector.threshold
+    assert tuned.export() == fresh.export()
+
+
 def test_a_budget_beyond_the_calibration_is_warned_about_with_the_rows_it_takes() -> None:
     with capture_logs() as logs:
         tuning(false_alarm_rate=1e-6)
