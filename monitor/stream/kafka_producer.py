@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.future import Future
 from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 from kafka.serializer import Serializer
@@ -146,6 +146,9 @@ def _produce(producer: KafkaProducer, output: Output) -> Future:
         return producer.send(output.topic, value, output.key, headers, output.partition)
     except KafkaError as error:
         return Future().failure(error)
+    except ValueError as error:  # a partition that is newer than what the client knows
+        producer._metadata.request_update()
+        return Future().failure(KafkaTimeoutError(str(error)))
 
 
 class _NothingAsNull(Serializer):  # type: ignore[misc]

@@ -63,6 +63,8 @@ class Membership:
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """These are ours from now on."""
+        if partitions:
+            self._health.problem("state", "it is to be loaded")
         self._ledger.assign(partitions)
         self.unsought.update(partitions)
         self._metrics.rebalances.inc()

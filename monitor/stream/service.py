@@ -60,6 +60,7 @@ from monitor.stream.counting import Counting
 from monitor.stream.delivery import AbandonedError
 from monitor.stream.instance import Instance, take_instance
 from monitor.stream.link import BrokerLink
+from monitor.stream.loading import Loading, NotLoadedError
 from monitor.stream.pipeline import Judged, Pipeline
 from monitor.stream.polling import PollingSource
 from monitor.stream.process import tune_process
@@ -107,7 +108,7 @@ def build_service(
         BundleError, DeviceError, SpecError, PortError, SettingsError: one sentence each.
     """
     detector, manifest = load_detector(settings)
-    metrics, health = Metrics(), Health("bundle", "broker", "group", "outputs")
+    metrics, health = Metrics(), Health("bundle", "broker", "group", "state", "outputs")
     health.ok("bundle")
     metrics.ready.set_function(lambda: health.ready)
     telemetry = TelemetryServer(settings.telemetry, metrics.registry, health)
@@ -120,7 +121,9 @@ def build_service(
     sink = build_sink(settings.kafka, source, lambda: verify_outputs(settings.kafka), health)
     pipeline = build_pipeline(settings, detector, manifest)
     tuning = Tuning(detector, metrics)
-    kept = StateTopic(settings.kafka, partial(read_committed, settings.kafka))
+    loading = Loading(health)
+    read_state = partial(read_committed, settings.kafka, look=loading.look)
+    kept = StateTopic(settings.kafka, read_state)
     state = StateStore(kept, manifest, pipeline.triage, tuning, metrics)
 
     def take(settings: Settings, manifest: Manifest) -> None:
@@ -139,6 +142,7 @@ def build_service(
         pipeline,
         tuning,
         state,
+        loading,
         reload,
         source,
         sink,
@@ -159,6 +163,7 @@ class Service:
         pipeline: Pipeline,
         tuning: Tuning,
         state: StateStore,
+        loading: Loading,
         reload: Reload,
         source: PollingSource,
         sink: PublishingSink,
@@ -169,7 +174,8 @@ class Service:
         instance: Instance,
     ) -> None:
         self._settings, self._pipeline = settings, pipeline
-        self._tuning, self._state, self._reload = tuning, state, reload
+        self._tuning, self._reload = tuning, reload
+        self._state, self._loading = state, loading
         self._source, self._sink = source, sink
         self._metrics, self._health, self._link = metrics, health, link
         self._telemetry, self._instance = telemetry, instance
@@ -203,6 +209,8 @@ class Service:
             try:
                 if self._await_broker():
                     self._serve()
+            except NotLoadedError:
+                log.warning("stopped before the state was loaded; nothing was begun")
             except AbandonedError:
                 log.warning("stopped while outputs could not be published; none is committed")
             finally:
@@ -259,7 +267,7 @@ class Service:
         """Have the state of the partitions that are ours, and of no other.
 
         Raises:
-            AbandonedError: it is to stop before the broker has given that state.
+            NotLoadedError: it is to stop before the broker has given that state.
         """
         if assignment == self._assignment:
             return
@@ -268,16 +276,11 @@ class Service:
             new -= self._assignment.partitions
         else:
             self._state.forget()
-        while new:
-            try:
-                self._state.load(new)
-                break
-            except BrokerAwayError as reason:
-                if self._stopping:
-                    raise AbandonedError from reason
-                self._link.down(str(reason))
-                self._source.pause(RETRY_SECONDS)
+        if new:
+            self._loading.run(lambda: self._state.load(new), self._source.pause)
         self._assignment = assignment
+        if self._source.assignment() == assignment:
+            self._loading.done()
         self._pipeline.use(self._tuning.detector)
 
     def _go_back(self, reason: RewindError) -> None:
@@ -350,8 +353,9 @@ class Service:
     def _idle(self) -> None:
         self._sink.tend()
         standing = self._source.standing()
-        if standing.epoch != self._assignment.epoch:
-            return  # whatever is due is due from whoever has those partitions now
+        ours = self._assignment
+        if standing.epoch != ours.epoch or standing.next_offsets.keys() != ours.partitions:
+            return  # what is due is due from whoever has those partitions now, or in a moment
         judged = self._pipeline.tick()
         self._observe(NOTHING, 0)
         if outputs := [*judged.outputs, *self._state.outputs(standing)]:
@@ -385,6 +389,7 @@ class Service:
             if self._stopping:
                 os._exit(128 + number)
             self._stopping = True
+            self._loading.stop_trying()
             self._sink.stop_trying(PUBLISH_SECONDS)
             self._source.stop_trying()
 

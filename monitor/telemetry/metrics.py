@@ -225,7 +225,7 @@ class Metrics:
         )
         self.ready = Gauge(
             "anomaly_monitor_ready",
-            "Whether bundle, broker and group are in order.",
+            "Whether bundle, broker, group, state and outputs are in order.",
             registry=registry,
         )
         self._start_at_zero()

@@ -16,8 +16,8 @@ Served at `/metrics` of `telemetry.host` and `telemetry.port` (127.0.0.1:9464), 
 Counters are zero from the start for each value of a closed label. Beside these are Prometheus'
 usual `process_...` metrics: memory, CPU time, open files.
 
-`/healthz` answers 200 while the process lives. `/readyz` answers 200 when bundle, broker, group
-and outputs are in order, else 503, and says of each part what is wrong with it.
+`/healthz` answers 200 while the process lives. `/readyz` answers 200 when bundle, broker, group,
+state and outputs are in order, else 503, and says of each part what is wrong with it.
 
 With several workers it is one page still: counters and histograms are sums, which do not go back
 when a worker ends and starts again, and each gauge below says what it is made of. Only the

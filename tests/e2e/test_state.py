@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
 from monitor.contracts.ocsf import DetectionFinding
-from tests.support.brokers import Broker
+from tests.support.brokers import Broker, fresh_name
 from tests.support.daemons import Daemon, settings_file
 from tests.support.waiting import until
 
@@ -51,3 +52,35 @@ def test_an_incident_survives_kill_9_with_its_uid_and_an_exact_count(
     ended = {a.finding_info.uid: a.count for a in alerts if a.activity_name == "Close"}
     assert len(opened) == HOSTS
     assert ended == dict.fromkeys(opened, 4 * VECTORS // HOSTS)
+
+
+def test_while_another_has_a_transaction_open_on_the_state_it_is_not_ready_and_stops_in_time(
+    kafka_broker: Broker, tmp_path: Path
+) -> None:
+    if not kafka_broker.is_apache_kafka:
+        pytest.skip("only Apache Kafka isolates what is not committed")
+    topic, state = kafka_broker.create_topic(), kafka_broker.create_topic()
+    settings = settings_file(tmp_path, kafka_broker, topic, kafka=f'state_topic = "{state}"')
+    another = KafkaProducer(**kafka_broker.client(transactional_id=fresh_name("id")))
+    another.init_transactions()
+    another.begin_transaction()
+    another.send(state, b"{}", b'["another group","vectors",0,0,0]')
+    another.flush()
+    with Daemon(settings) as daemon:
+        waits = "state cannot be loaded yet, waiting"
+        until(lambda: daemon.told(waits))
+        reason = f"a transaction is open on {state}[0]"
+        assert daemon.event(waits)["reason"] == reason
+        status, body = daemon.ready()
+        parts = body["parts"]
+        assert (status, parts["state"]) == (503, reason)
+        assert parts["broker"] == parts["group"] == "ok"
+        began = time.monotonic()
+        assert daemon.terminate() == 0
+        assert time.monotonic() - began < 8
+        assert daemon.told(waits) == 1
+        assert daemon.told("stopped before the state was loaded; nothing was begun") == 1
+        assert not daemon.told("broker is away, trying on")
+        assert not daemon.told("ready")
+    another.abort_transaction()
+    another.close()

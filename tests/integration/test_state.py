@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from threading import Thread
 
 import pytest
-from kafka import KafkaProducer
+import structlog
+from kafka import KafkaAdminClient, KafkaProducer
 
 from monitor.batch import Partition, Record
 from monitor.config import KafkaSettings
@@ -44,8 +45,13 @@ class RealTopic(KeptTopic):
 
 
 @pytest.fixture
-def topic(kafka_broker: Broker) -> Iterator[RealTopic]:
-    name = kafka_broker.create_topic(partitions=2, config=COMPACTED)
+def partitions() -> int:
+    return 2
+
+
+@pytest.fixture
+def topic(kafka_broker: Broker, partitions: int) -> Iterator[RealTopic]:
+    name = kafka_broker.create_topic(partitions=partitions, config=COMPACTED)
     kafka = KafkaSettings(
         bootstrap_servers=kafka_broker.bootstrap_servers,
         group_id="monitor",
@@ -116,3 +122,27 @@ def test_a_transaction_that_another_has_open_is_waited_for(topic: RealTopic, com
         topic.producer.abort_transaction()
     loading.join(20)
     assert loaded[0].triage.open_incidents == (2 if commits else 1)
+
+
+@pytest.mark.parametrize("partitions", [1])
+def test_more_partitions_of_the_topic_lose_no_incident(
+    kafka_broker: Broker, topic: RealTopic
+) -> None:
+    before = life(topic)
+    step(before, *(Seen(f"10.0.0.{home.partition}", home.partition) for home in HOMES))
+    admin = KafkaAdminClient(**kafka_broker.client())
+    admin.create_partitions({topic.kafka.state_topic: 4})
+    admin.close()
+    until(lambda: topic.read(topic.kafka.state_topic, [0])[0] == 4)
+    topic.producer._metadata.request_update()
+    until(lambda: len(topic.producer.partitions_for(topic.kafka.state_topic)) == 4)
+    with structlog.testing.capture_logs() as logs:
+        moved = Life(topic, HOMES[2:], kafka=topic.kafka)
+    told = "state topic has more partitions than before, the state is taken from the old ones"
+    assert [entry["of"] for entry in logs if entry["event"] == told] == [["vectors[2]"]]
+    assert moved.triage.open_incidents == 1
+    step(moved, Seen("10.0.2.2", 2))
+    with structlog.testing.capture_logs() as logs:
+        after = life(topic)
+    assert after.triage.open_incidents == len(HOMES) + 1  # the newest of both places
+    assert [entry["of"] for entry in logs if entry["event"] == told] == []
