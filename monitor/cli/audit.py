@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from monitor.config import KafkaSettings
     from monitor.stream.account import Account, Report
     from monitor.stream.audit import Bound
+    from monitor.stream.ranges import Range
 
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
+PIPED_WIDTH = 160
 
 
 def audit(
@@ -60,18 +62,17 @@ def audit(
     It reads Kafka alone: topic, journal, dead letters, alerts and committed offsets. The monitor
     may run meanwhile. Exit code 0 if the books balance, 1 if they do not, 2 if it cannot be told.
     """
-    from rich.console import Console
-
     from monitor.stream.audit import audit
 
     since, until = _bound("--from", from_), _bound("--to", to)
+    _check_order(since, until, from_, to)
     kafka = _kafka_settings(config, topic, group, bootstrap_servers)
     with _progress() as progress:
         report = audit(kafka, topic or kafka.input_topics, since, until, count, progress)
     if json_:
         typer.echo(_as_json(report))
     else:
-        _print(report, Console(highlight=False, soft_wrap=True))
+        _print(report, _console())
     raise typer.Exit(0 if report.balanced else 1)
 
 
@@ -117,6 +118,12 @@ def _bound(option: str, text: str | None) -> "Bound":
     return Bound(time_ms=int(time.replace(tzinfo=time.tzinfo or UTC).timestamp() * 1000))
 
 
+def _check_order(since: "Bound", until: "Bound", from_: str | None, to: str | None) -> None:
+    for start, end in ((since.offset, until.offset), (since.time_ms, until.time_ms)):
+        if start is not None and end is not None and start >= end:
+            raise SettingsError(f"--from {from_}: is not before --to {to}; exchange them.")
+
+
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each topic that is read, on standard error while it lasts."""
@@ -158,30 +165,59 @@ def _print(report: "Report", console: "Console") -> None:
     )
 
 
+def _console() -> "Console":
+    """As wide as the terminal, and wide enough for the table where there is none."""
+    import os
+    import sys
+
+    from rich.console import Console
+
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, soft_wrap=True, width=None if known else PIPED_WIDTH)
+
+
 def _table(accounts: "Sequence[Account]") -> "Table":
+    """A row for each partition; columns that are 0 in all of them are left out."""
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column("partition")
-    numbers = ("offsets", "records", "scored", "dead letters", "not selected", "anomalous")
-    for name in (*numbers, "missing", "double", "waiting"):
-        table.add_column(name, justify="right")
-    for account in accounts:
-        double = sum(end - start for start, end in account.double)
-        missing = account.missing_records + sum(end - start for start, end in account.gone)
-        told = f"{account.first_offset:,} to {account.next_offset - 1:,}"
-        table.add_row(
-            Text(account.name),
-            told if account.next_offset else "none",
-            f"{account.records:,}",
-            f"{account.scored:,}",
-            f"{account.dead_letters:,}",
-            f"{account.not_selected:,}",
-            f"{account.anomalous:,}",
-            Text(f"{missing:,}", "bold red" if missing else ""),
-            Text(f"{double:,}", "bold red" if double else ""),
-            f"{account.waiting:,}",
-        )
+    table.add_column("partition", min_width=max(len(account.name) for account in accounts))
+    spans = [_span(account) for account in accounts]
+    table.add_column("offsets", justify="right", min_width=max(map(len, spans)))
+    counts = {name: list(map(count, accounts)) for name, count in COUNTS.items()}
+    shown = {name: found for name, found in counts.items() if any(found) or name in ALWAYS}
+    for name, found in shown.items():
+        words = [*name.split(), f"{max(found):,}"]
+        table.add_column(name, justify="right", min_width=max(map(len, words)))
+    for n, account in enumerate(accounts):
+        cells = [
+            Text(f"{found[n]:,}", "bold red" if name in WRONG and found[n] else "")
+            for name, found in shown.items()
+        ]
+        table.add_row(Text(account.name), spans[n], *cells)
     return table
+
+
+def _span(account: "Account") -> str:
+    first, last = account.first_offset, account.next_offset - 1
+    return f"{first:,} to {last:,}" if account.next_offset else "none"
+
+
+def _offsets(ranges: "Sequence[Range]") -> int:
+    return sum(end - start for start, end in ranges)
+
+
+COUNTS: "dict[str, Callable[[Account], int]]" = {
+    "records": lambda account: account.records,
+    "scored": lambda account: account.scored,
+    "dead letters": lambda account: account.records_dead_lettered,
+    "not selected": lambda account: account.not_selected,
+    "anomalous": lambda account: account.anomalous,
+    "missing": lambda account: account.missing_records + _offsets(account.gone),
+    "double": lambda account: _offsets(account.double),
+    "waiting": lambda account: account.waiting,
+}
+"""The columns of the table."""
+ALWAYS, WRONG = ("records", "scored", "missing", "double"), ("missing", "double")

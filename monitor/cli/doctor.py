@@ -13,7 +13,7 @@ def doctor(
 ) -> None:
     """Check settings, bundle, device, broker, topics, rights, codecs and port, a line each.
 
-    Exit code 0 if all is well, else 2. It consumes nothing, and creates nothing.
+    Exit code 0 if all is well but for warnings, else 2. It consumes nothing, and creates nothing.
     """
     from rich.console import Console
     from rich.text import Text
@@ -25,5 +25,6 @@ def doctor(
     for finding in diagnose(config):
         healthy = healthy and finding.ok
         mark = ("ok      ", "green") if finding.ok else ("problem ", "bold red")
+        mark = ("warning ", "yellow") if finding.warning else mark
         console.print(Text.assemble(mark, f"{finding.subject:<9} {finding.text}"))
     raise typer.Exit(0 if healthy else 2)

@@ -21,9 +21,20 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]/]+):(\d{1,5})")
 
 
 def _topic(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in (".", ".."):
+    if not _is_name(name):
         raise ValueError(f"{name!r} is no topic name (letters, digits, '.', '_' and '-')")
     return name
+
+
+def _member(name: str) -> str:
+    if not _is_name(name):
+        raise ValueError(f"{name!r} is no member name (letters, digits, '.', '_' and '-')")
+    return name
+
+
+def _is_name(text: str) -> bool:
+    """As Kafka has them for topics and static members."""
+    return bool(re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text)) and text not in (".", "..")
 
 
 def _some_topics(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -56,6 +67,7 @@ def _readable(path: Path) -> Path:
 
 
 Topic = Annotated[str, AfterValidator(_topic)]
+Member = Annotated[str, AfterValidator(_member)]
 
 
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
@@ -79,7 +91,7 @@ class KafkaSettings(BaseModel):
         description="Brokers to start from, as host:port, separated by commas."
     )
     group_id: str = Field(default="monitor", min_length=1, description="Consumer group to join.")
-    group_instance_id: Topic | None = Field(
+    group_instance_id: Member | None = Field(
         default=None,
         description="Name of this member, of which there must be no other in the group: after a "
         "restart within session_timeout_ms it has its partitions again. Default: the host's name "
@@ -182,7 +194,9 @@ class KafkaSettings(BaseModel):
                     "read what it writes"
                 )
             if topic in written:
-                raise ValueError(f"{written[topic]} and {name} are both {topic!r}")
+                raise ValueError(
+                    f"{written[topic]} and {name} are both {topic!r}; give each a topic of its own"
+                )
             written[topic] = name
         return self
 

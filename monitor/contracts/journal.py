@@ -33,9 +33,13 @@ class JournalEntry(BaseModel):
         ge=0, description="Where to go on from: one more than the offset of its last record."
     )
     records: int = Field(ge=0, description="Records between the two that were read.")
+    records_dead_lettered: int = Field(
+        ge=0, description="Records of these that went to the dead-letter topic."
+    )
     scored: int = Field(ge=0, description="Vectors scored; a record may hold many.")
-    dead_letters: int = Field(ge=0, description="Records that went to the dead-letter topic.")
-    dead_lettered: int = Field(ge=0, description="Vectors that these say they hold.")
+    vectors_dead_lettered: int = Field(
+        ge=0, description="Vectors that the dead-lettered records say they hold."
+    )
     not_selected: int = Field(ge=0, description="Vectors that the spec passes over.")
     anomalous: int = Field(ge=0, description="Vectors scored whose error is past the threshold.")
     time_ms: int = Field(ge=0, description="When, in milliseconds since 1970.")

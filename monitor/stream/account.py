@@ -12,18 +12,20 @@ class Account:
 
     Attributes:
         first_offset, next_offset: the range that this is about, in whole micro-batches.
-        records: that the journal tells of; dead_letters: those of them that were none.
-        scored, dead_lettered, not_selected, anomalous: vectors.
+        records: that the journal tells of; records_dead_lettered: those of them that went to the
+            dead-letter topic.
+        scored, vectors_dead_lettered, not_selected, anomalous: vectors.
         missing: offsets of records that nobody tells of, and missing_records: how many they are.
         double: offsets told of more than once.
         gone: offsets that nobody tells of and that the topic no longer holds.
         committed: where the group stands; journal_end: where its latest entry ends.
         topic_end: one more than the last offset that the topic holds.
         waiting: offsets that are not dealt with yet.
-        letters: records of which there is a dead letter; letters_twice: letters more than that.
-        letters_gone: whether their topic no longer holds all that was written to it.
-        comparable: records that the journal tells of where the topic still holds all, and counted:
-            those that are there; None where they were not counted.
+        letters_found: records of which the dead-letter topic holds a letter; letters_repeated:
+            letters more than that.
+        letters_trimmed: whether that topic no longer holds all that was written to it.
+        records_expected: those that the journal tells of where the topic still holds all, and
+            records_counted: those that are there; None where they were not counted.
     """
 
     topic: str
@@ -32,8 +34,8 @@ class Account:
     next_offset: int
     records: int
     scored: int
-    dead_letters: int
-    dead_lettered: int
+    records_dead_lettered: int
+    vectors_dead_lettered: int
     not_selected: int
     anomalous: int
     missing: Sequence[Range]
@@ -44,11 +46,11 @@ class Account:
     journal_end: int | None
     topic_end: int
     waiting: int
-    letters: int
-    letters_twice: int
-    letters_gone: bool
-    comparable: int
-    counted: int | None
+    letters_found: int
+    letters_repeated: int
+    letters_trimmed: bool
+    records_expected: int
+    records_counted: int | None
 
     @property
     def name(self) -> str:
@@ -77,30 +79,29 @@ class Account:
                 f"the topic ends at {self.topic_end}, before what was dealt with: it was made "
                 "anew, or has lost records; give the time of that as --from."
             )
-        if self.letters != self.dead_letters and not self._letters_expired:
+        if self.letters_found != self.records_dead_lettered and not self._letters_expired:
             yield (
-                f"{self.dead_letters:,} records are dead letters by the journal, and "
-                f"{self.letters:,} are in the dead-letter topic."
+                f"{self.records_dead_lettered:,} records are dead letters by the journal, and "
+                f"{self.letters_found:,} are in the dead-letter topic."
             )
-        if self.letters_twice:
-            yield f"the dead-letter topic holds {self.letters_twice:,} of the letters once more."
-        if self.counted is not None and self.counted != self.comparable and not self.double:
-            yield (
-                f"the topic holds {self.counted:,} records where the journal tells of "
-                f"{self.comparable:,}."
-            )
+        if self.letters_repeated:
+            yield f"the dead-letter topic holds {self.letters_repeated:,} of the letters once more."
+        counted, expected = self.records_counted, self.records_expected
+        if counted is not None and counted != expected and not self.double:
+            yield (f"the topic holds {counted:,} records where the journal tells of {expected:,}.")
 
     def notes(self) -> Iterator[str]:
         """A sentence for each thing to know."""
         if self._letters_expired:
             yield (
-                f"the dead-letter topic still holds {self.letters:,} of {self.dead_letters:,} "
-                "letters: it keeps them for a shorter time than the journal its entries."
+                f"the dead-letter topic still holds {self.letters_found:,} of "
+                f"{self.records_dead_lettered:,} letters: it keeps them for a shorter time "
+                "than the journal its entries."
             )
 
     @property
     def _letters_expired(self) -> bool:
-        return self.letters < self.dead_letters and self.letters_gone
+        return self.letters_found < self.records_dead_lettered and self.letters_trimmed
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from monitor.batch import Partition, Record
 from monitor.config import KafkaSettings
 from monitor.contracts.dead_letter import origin_of
 from monitor.contracts.journal import journal_key, read_entry
+from monitor.errors import SettingsError
 from monitor.stream.account import Account, Report
 from monitor.stream.books import Books
 from monitor.stream.checks import cluster
@@ -79,11 +80,15 @@ class _Audit:
         since: Bound,
         until: Bound,
     ) -> None:
-        self._kafka, self._source, self._since = kafka, source, since
+        self._kafka, self._source = kafka, source
+        self._since, self._until = since, until
         self._inputs = [p for topic in topics for p in source.partitions(topic)]
         self._starts = source.starts(self._inputs)
-        self._owed = {p: source.committed(p) or 0 for p in self._inputs}
+        committed = {p: source.committed(p) for p in self._inputs}
+        self._known = any(offset is not None for offset in committed.values())
+        self._owed = {p: offset or 0 for p, offset in committed.items()}
         froms, tos = self._offsets(since), self._offsets(until)
+        self._check_range(froms, tos)
         self._books = {p: Books(froms.get(p), tos.get(p), self._starts[p]) for p in self._inputs}
         self._letters = {p: Letters() for p in self._inputs}
         self._problems: list[str] = []
@@ -94,14 +99,15 @@ class _Audit:
         self._read_journal()
         committed = self._stand()
         self._ends = self._source.ends(self._inputs)
-        letters_gone = self._read_letters()
+        letters_trimmed = self._read_letters()
         self._read_alerts()
+        self._look_for_entries()
         missing = self._look_up("gaps", {p: self._gaps(p) for p in self._inputs})
         counted = self._count(missing) if count else {}
         self._look_at_the_beginning()
         self._look_for_transactions()
         accounts = [
-            self._account(p, committed[p], missing[p], letters_gone, counted.get(p))
+            self._account(p, committed[p], missing[p], letters_trimmed, counted.get(p))
             for p in self._inputs
         ]
         for account in accounts:
@@ -115,21 +121,43 @@ class _Audit:
             return self._source.at(bound.time_ms, self._inputs)
         return {} if bound.offset is None else dict.fromkeys(self._inputs, bound.offset)
 
+    def _check_range(self, froms: Mapping[Partition, int], tos: Mapping[Partition, int]) -> None:
+        """There is something between two offsets; a time may well pass with nothing.
+
+        Raises:
+            SettingsError: there is not.
+        """
+        ends = self._source.ends(self._inputs)
+        last = {p: max(ends[p], self._owed[p]) for p in self._inputs}
+        timed = self._since.offset is None and self._until.offset is None
+        if timed or any(froms.get(p, 0) < tos.get(p, last[p]) for p in self._inputs):
+            return
+        raise SettingsError(
+            "--from and --to: there is no offset from the one to the other; the longest partition "
+            f"ends at {max(last.values())}."
+        )
+
+    def _own(self, setting: str) -> list[Partition]:
+        """The partitions of a topic that the monitor writes."""
+        return self._source.partitions(getattr(self._kafka, setting), f"kafka.{setting}")
+
     def _read_journal(self) -> None:
         topic, group = self._kafka.journal_topic, self._kafka.group_id
         mine = {journal_key(group, *p): self._books[p] for p in self._inputs}
         others = unreadable = 0
-        for record in self._records(topic, self._since.time_ms):
+        for record in self._records("journal_topic", self._since.time_ms):
             key = record.key or b""
             if key not in mine:
                 others += not key.startswith(group.encode() + b"/")
             elif entry := read_entry(record.value):
+                self._known = True
                 mine[key].add(entry)
             else:
                 unreadable += 1
-        if not any(books.covered for books in self._books.values()):
-            self._problems.append(
-                f"{topic}: tells of nothing that group {group!r} dealt with here."
+        if not (self._known or unreadable):
+            raise SettingsError(
+                f"kafka.group_id {group!r}: neither {topic} nor a committed offset tells of this "
+                "group here; name another with --group."
             )
         if unreadable:
             self._problems.append(f"{topic}: {unreadable:,} entries cannot be read.")
@@ -139,9 +167,9 @@ class _Audit:
                 "topics cannot be told apart."
             )
 
-    def _records(self, topic: str, time_ms: int | None) -> Iterator[Record]:
-        """The records of a topic, from a time on or from its beginning."""
-        partitions = self._source.partitions(topic)
+    def _records(self, setting: str, time_ms: int | None) -> Iterator[Record]:
+        """The records of a topic of ours, from a time on or from its beginning."""
+        topic, partitions = getattr(self._kafka, setting), self._own(setting)
         ends, starts = self._source.ends(partitions), self._source.starts(partitions)
         if time_ms is not None:
             starts |= self._source.at(max(time_ms, 0), partitions)
@@ -160,17 +188,16 @@ class _Audit:
 
     def _read_letters(self) -> bool:
         """Enter the dead letters; whether their topic no longer holds all that there were."""
-        topic = self._kafka.dead_letter_topic
-        for record in self._records(topic, self._first_ms()):
+        for record in self._records("dead_letter_topic", self._first_ms()):
             if origin := origin_of(record.headers):
                 at, offset = Partition(*origin[:2]), origin[2]
                 if at in self._books and self._books[at].begin <= offset < self._books[at].end:
                     self._letters[at].add(offset)
-        return any(self._source.starts(self._source.partitions(topic)).values())
+        return any(self._source.starts(self._own("dead_letter_topic")).values())
 
     def _read_alerts(self) -> None:
         topic, alerts = self._kafka.alert_topic, Alerts()
-        for record in self._records(topic, self._first_ms()):
+        for record in self._records("alert_topic", self._first_ms()):
             alerts.add(record)
         again, places = alerts.twice()
         if again:
@@ -184,15 +211,19 @@ class _Audit:
     def _first_ms(self) -> int | None:
         """From when on there may be anything of what the journal tells of."""
         times = [books.first_ms for books in self._books.values() if books.first_ms is not None]
-        return min(times) - SKEW_MS if times else None
+        return min(times) - SKEW_MS if times else self._since.time_ms
 
     def _gaps(self, p: Partition) -> list[Range]:
         """What the journal does not tell of, from where it begins to where the group stood."""
         books = self._books[p]
         if not books.covered:
             return []
-        owed = self._owed[p] if books.to_offset is None else min(books.to_offset, self._owed[p])
-        return books.covered.gaps(books.begin, max(books.end, owed))
+        return books.covered.gaps(books.begin, max(books.end, self._owed_end(p)))
+
+    def _owed_end(self, p: Partition) -> int:
+        """Before which offset of the range all was to be dealt with when the audit began."""
+        to = self._books[p].to_offset
+        return self._owed[p] if to is None else min(to, self._owed[p])
 
     def _look_up(
         self, what: str, gaps: Mapping[Partition, Sequence[Range]]
@@ -226,11 +257,28 @@ class _Audit:
             configs = topic_configs(admin, {p.topic for p in whole})
         counted = {p: found[p].records - missing[p].records for p in whole}
         return {
-            p: max(n, self._books[p].comparable)
+            p: max(n, self._books[p].records_expected)
             if "compact" in configs[p.topic].get("cleanup.policy", "")
             else n
             for p, n in counted.items()
         }
+
+    def _look_for_entries(self) -> None:
+        """Say that the journal tells of nothing in the range, and whether it should."""
+        if any(books.covered for books in self._books.values()):
+            return
+        spans = {
+            p: (self._starts[p] if books.from_offset is None else books.from_offset)
+            for p, books in self._books.items()
+        }
+        found = self._look_up("range", {p: [(s, self._owed_end(p))] for p, s in spans.items()})
+        if any(sought.records for sought in found.values()):
+            self._problems.append(
+                f"{self._kafka.journal_topic}: tells of nothing that group "
+                f"{self._kafka.group_id!r} dealt with here."
+            )
+        else:
+            self._notes.append("there was nothing to deal with in this range.")
 
     def _look_at_the_beginning(self) -> None:
         """Say where the journal begins, if that is late.
@@ -240,7 +288,7 @@ class _Audit:
         late: dict[Partition, Range] = {}
         for p, books in self._books.items():
             first = self._starts[p] if books.from_offset is None else books.from_offset
-            begin = books.begin if books.covered else self._owed[p]
+            begin = books.begin if books.covered else self._owed_end(p)
             if first < begin:
                 late[p] = first, begin
         said, asked = self._notes, self._since.offset is not None
@@ -256,9 +304,8 @@ class _Audit:
 
     def _look_for_transactions(self) -> None:
         """Say what open transactions hold back."""
-        own = [topic.name for topic in own_topics(self._kafka)]
-        known = [p for topic in own for p in self._source.partitions(topic)]
-        for p, offsets in self._source.held_back([*self._inputs, *known]).items():
+        own = [p for topic in own_topics(self._kafka) for p in self._own(topic.setting)]
+        for p, offsets in self._source.held_back([*self._inputs, *own]).items():
             self._notes.append(
                 f"{p.topic}[{p.partition}]: a transaction is open and holds {offsets:,} offsets "
                 "back from readers; one of the monitor's ends within seconds."
@@ -269,7 +316,7 @@ class _Audit:
         p: Partition,
         committed: int | None,
         missing: Sought,
-        letters_gone: bool,
+        letters_trimmed: bool,
         counted: int | None,
     ) -> Account:
         books, letters = self._books[p], self._letters[p]
@@ -288,9 +335,9 @@ class _Audit:
             journal_end=books.ends,
             topic_end=self._ends[p],
             waiting=max(self._ends[p] - max(committed or 0, self._starts[p]), 0),
-            letters=letters.records,
-            letters_twice=letters.twice,
-            letters_gone=letters_gone,
-            comparable=books.comparable,
-            counted=counted,
+            letters_found=letters.records,
+            letters_repeated=letters.twice,
+            letters_trimmed=letters_trimmed,
+            records_expected=books.records_expected,
+            records_counted=counted,
         )

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from monitor.contracts.journal import JournalEntry
 from monitor.stream.ranges import Ranges
 
-COUNTED = ("records", "scored", "dead_letters", "dead_lettered", "not_selected", "anomalous")
+COUNTED = (
+    *("records", "records_dead_lettered"),
+    *("scored", "vectors_dead_lettered", "not_selected", "anomalous"),
+)
 
 
 @dataclass(slots=True)
@@ -27,7 +30,7 @@ class Books:
         log_start: the oldest offset that the topic still holds.
         covered: what is told of; double: what is told of more than once.
         sums: of COUNTED, over all entries.
-        comparable: records of the entries that lie wholly in what the topic still holds, and
+        records_expected: records of the entries that lie wholly in what the topic still holds, and
             compared_from: the first offset of these.
         ends: the `next_offset` of the latest entry, which is where the group stands.
         first_ms: when the first entry was written.
@@ -39,7 +42,7 @@ class Books:
     covered: Ranges = field(default_factory=Ranges)
     double: Ranges = field(default_factory=Ranges)
     sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
-    comparable: int = 0
+    records_expected: int = 0
     compared_from: int | None = None
     ends: int | None = None
     first_ms: int | None = None
@@ -47,16 +50,16 @@ class Books:
     def add(self, entry: JournalEntry) -> None:
         """Enter what an entry tells, if it is of the range."""
         self.ends = entry.next_offset
-        if self.to_offset is not None and entry.first_offset >= self.to_offset:
-            return
-        if self.from_offset is not None and entry.next_offset <= self.from_offset:
+        first = self.from_offset or 0
+        end = entry.next_offset if self.to_offset is None else self.to_offset
+        if first >= min(end, entry.next_offset) or entry.first_offset >= end:
             return
         for start, end in self.covered.add(entry.first_offset, entry.next_offset):
             self.double.add(start, end)
         for name in COUNTED:
             self.sums[name] += getattr(entry, name)
         if entry.first_offset >= self.log_start:
-            self.comparable += entry.records
+            self.records_expected += entry.records
             first = entry.first_offset if self.compared_from is None else self.compared_from
             self.compared_from = min(entry.first_offset, first)
         self.first_ms = entry.time_ms if self.first_ms is None else self.first_ms

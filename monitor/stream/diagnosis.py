@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 
 from monitor.config import KafkaSettings, Settings, TelemetrySettings
 from monitor.config_sources import load_settings
-from monitor.errors import BrokerError, MonitorError, PortError
+from monitor.errors import MonitorError, PortError
 from monitor.stream.checks import (
     check_group,
     check_own,
@@ -42,11 +42,16 @@ OWN = ("alerts", "letters", "state", "journal")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, whether it is in order, and what it is or what to do."""
+    """What was looked at, whether it will do, and what it is or what to do.
+
+    Attributes:
+        warning: that it will do, and should be otherwise.
+    """
 
     subject: str
     ok: bool
     text: str
+    warning: bool = False
 
 
 def diagnose(file: Path | None) -> Iterator[Finding]:
@@ -137,8 +142,6 @@ def _rights(admin: KafkaAdminClient, kafka: KafkaSettings) -> Iterator[Finding]:
         check_own(admin, kafka, topic)
         configs = topic_configs(admin, [topic.name])[topic.name]
         check_limit(topic, configs)
-        if told := misfit(topic, configs):
-            raise BrokerError(told)
         rights = "read and written" if "READ" in topic.rights else "written"
         size = f", in records of up to {int(configs[LIMIT]):,} bytes" if LIMIT in configs else ""
         return f"{topic.name} exists and may be {rights}{size}"
@@ -160,5 +163,7 @@ def _rights(admin: KafkaAdminClient, kafka: KafkaSettings) -> Iterator[Finding]:
         yield _tried("input", partial(readable, topic))
     yield _tried("group", joinable)
     for subject, own in zip(OWN, own_topics(kafka), strict=True):
-        yield _tried(subject, partial(usable, own))
+        yield (found := _tried(subject, partial(usable, own)))
+        if found.ok and (told := misfit(own, topic_configs(admin, [own.name])[own.name])):
+            yield Finding(subject, True, told, warning=True)
     yield _tried("delivery", delivery)

@@ -41,8 +41,8 @@ class Journal:
         counted = {
             "records": _sums(partitions, where),
             "scored": _sums(partitions, where[decoded.batch.rows]),
-            "dead_letters": _sums(partitions, where[rejected]),
-            "dead_lettered": _sums(
+            "records_dead_lettered": _sums(partitions, where[rejected]),
+            "vectors_dead_lettered": _sums(
                 partitions, where[rejected], _array(reject.vectors for reject in rejects)
             ),
             "not_selected": _sums(

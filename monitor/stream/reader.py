@@ -38,15 +38,16 @@ class Reader:
     ) -> None:
         self._consumer, self._everything, self._progress = committed, everything, progress
 
-    def partitions(self, topic: str) -> list[Partition]:
-        """Those of a topic.
+    def partitions(self, topic: str, setting: str = "") -> list[Partition]:
+        """Those of a topic, which this setting names.
 
         Raises:
             BrokerError: it does not exist.
         """
         numbers = self._consumer.partitions_for_topic(topic)
         if not numbers:
-            raise BrokerError(f"topic {topic!r}: does not exist, or may not be read.")
+            remedy = f"; if {setting} is another, name it with --config" if setting else ""
+            raise BrokerError(f"topic {topic!r}: does not exist, or may not be read{remedy}.")
         return [Partition(topic, number) for number in sorted(numbers)]
 
     def starts(self, partitions: Iterable[Partition]) -> dict[Partition, int]:

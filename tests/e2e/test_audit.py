@@ -40,21 +40,25 @@ def test_the_books_of_a_daemon_balance_and_name_what_is_taken_out_of_them(
     assert told["balanced"]
     assert sum(account["records"] for account in told["accounts"]) == 1004
     assert sum(account["scored"] for account in told["accounts"]) == 1000
-    assert sum(account["letters"] for account in told["accounts"]) == 4
+    assert sum(account["letters_found"] for account in told["accounts"]) == 4
 
     done = audit(settings, "--count")
     assert done.exit_code == 0, done.output
     assert "1,004 records, 1,000 vectors scored; the books balance." in done.output
 
     kafka_broker.produce(f"{topic}-dead-letters", b"of nobody")
-    stranger = audit(settings, "--group", "another")
-    assert stranger.exit_code == 1
-    assert "the books do not balance" in stranger.output
+    twice = kafka_broker.consume_all(f"{topic}-alerts")[0]
+    kafka_broker.produce(f"{topic}-alerts", twice.value)
+    doubled = audit(settings)
+    assert doubled.exit_code == 1
+    assert "the books do not balance" in doubled.output
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--from", "200", "--to", "100"], "--from 200: is not before --to 100"),
+        (["--from", "2026-02-01", "--to", "2026-01-01"], "--from 2026-02-01: is not before --to"),
         (["--from", "yesterday"], "--from 'yesterday': expected an offset or a time such as"),
         (["--topic", "missing-topic"], "topic 'missing-topic': does not exist"),
     ],

@@ -14,7 +14,7 @@ from kafka.structs import OffsetAndMetadata
 from monitor.config import KafkaSettings
 from monitor.contracts.dead_letter import render_dead_letter
 from monitor.contracts.journal import journal_key, render_entry
-from monitor.errors import BrokerError
+from monitor.errors import BrokerError, SettingsError
 from monitor.reasons import Reason
 from monitor.stream.account import Account, Report
 from monitor.stream.audit import Bound, audit
@@ -65,13 +65,18 @@ class Past:
 
     def told(self, first: int, end: int, partition: int = 0, **counts: int) -> None:
         """A journal entry; every record was a vector, unless it says otherwise."""
-        letters = counts.get("dead_letters", 0)
+        letters = counts.get("records_dead_lettered", 0)
         records = counts.pop("records", end - first)
         facts: dict[str, Any] = {
             **{"group": self.kafka.group_id, "topic": self.topic, "partition": partition},
             **{"first_offset": first, "next_offset": end, "records": records},
-            **{"scored": records - letters, "dead_letters": 0, "dead_lettered": letters},
-            **{"not_selected": 0, "anomalous": 0, "time_ms": 1_790_000_000_000},
+            **{"records_dead_lettered": 0, "vectors_dead_lettered": letters},
+            **{
+                "scored": records - letters,
+                "not_selected": 0,
+                "anomalous": 0,
+                "time_ms": 1_790_000_000_000,
+            },
             **{"member": "m", "bundle_id": "b", "version": "1"},
         }
         key = journal_key(self.kafka.group_id, self.topic, partition)
@@ -143,7 +148,7 @@ def test_what_is_told_of_once_balances(past: Past) -> None:
     past.holds(100)
     past.holds(20, partition=1)
     past.told(0, 60, anomalous=2)
-    past.told(60, 100, dead_letters=1)
+    past.told(60, 100, records_dead_lettered=1)
     past.told(0, 20, partition=1)
     past.letter(77)
     past.alert("one")
@@ -153,9 +158,10 @@ def test_what_is_told_of_once_balances(past: Past) -> None:
     assert report.balanced, report.problems
     assert not report.notes
     first, second = report.accounts
-    assert (first.records, first.scored, first.dead_letters, first.anomalous) == (100, 99, 1, 2)
-    assert (first.first_offset, first.next_offset, first.counted) == (0, 100, 100)
-    assert (second.records, second.waiting, second.counted) == (20, 0, 20)
+    assert (first.records, first.records_dead_lettered) == (100, 1)
+    assert (first.scored, first.anomalous) == (99, 2)
+    assert (first.first_offset, first.next_offset, first.records_counted) == (0, 100, 100)
+    assert (second.records, second.waiting, second.records_counted) == (20, 0, 20)
 
 
 def test_a_planted_gap_and_a_planted_double_are_found_exactly(past: Past) -> None:
@@ -185,7 +191,7 @@ def test_offsets_of_aborted_transactions_are_nobody_s(past: Past) -> None:
     past.committed(27)
     report = past.audit(count=True)
     assert report.balanced, report.problems
-    assert report.accounts[0].counted == 20
+    assert report.accounts[0].records_counted == 20
 
 
 def test_what_follows_an_open_transaction_waits(past: Past) -> None:
@@ -281,7 +287,7 @@ def test_a_group_that_stands_before_the_journal_s_end_will_do_it_again(past: Pas
 
 def test_dead_letters_and_alerts_that_are_lost_or_double_are_counted(past: Past) -> None:
     past.holds(100)
-    past.told(0, 100, dead_letters=3)
+    past.told(0, 100, records_dead_lettered=3)
     past.committed(100)
     for offset in (5, 5, 9):
         past.letter(offset)
@@ -293,14 +299,68 @@ def test_dead_letters_and_alerts_that_are_lost_or_double_are_counted(past: Past)
     assert "1 alerts were published before with the same uid, as those at [0] at 2" in problems
 
 
-def test_a_group_that_the_journal_does_not_know_is_no_balance(past: Past) -> None:
+def test_a_group_that_nothing_tells_of_is_refused(past: Past) -> None:
     past.holds(10)
     past.told(0, 10)
     past.committed(10)
     stranger = past.kafka.model_copy(update={"group_id": "another"})
-    report = audit(stranger, [past.topic])
-    assert "tells of nothing that group 'another' dealt with" in report.problems[0]
+    with pytest.raises(SettingsError, match=r"kafka.group_id 'another': neither .* --group"):
+        audit(stranger, [past.topic])
+
+
+def test_a_group_that_the_journal_does_not_know_is_no_balance(past: Past) -> None:
+    past.holds(10)
+    past.told(0, 10)
+    past.kafka = past.kafka.model_copy(update={"group_id": fresh_name("another")})
+    past.committed(10)
+    report = past.audit()
+    assert f"tells of nothing that group '{past.kafka.group_id}' dealt" in report.problems[0]
     assert any("1 entries are of other groups" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [
+        (Bound(offset=200), Bound(offset=100)),
+        (Bound(offset=100), Bound()),
+        (Bound(), Bound(offset=0)),
+        (Bound(offset=50), Bound(time_ms=0)),
+    ],
+)
+def test_a_range_without_an_offset_is_refused(past: Past, since: Bound, until: Bound) -> None:
+    past.holds(100)
+    past.told(0, 100)
+    past.committed(100)
+    with pytest.raises(SettingsError, match="--from and --to: there is no offset"):
+        past.audit(since=since, until=until)
+
+
+def test_a_time_in_which_nothing_was_produced_balances(past: Past) -> None:
+    past.holds(100)
+    past.told(0, 40)
+    past.told(40, 100)
+    past.committed(100)
+    later = 4_000_000_000_000
+    for since, until in ((later, later + 1), (1, 2)):
+        report = past.audit(since=Bound(time_ms=since), until=Bound(time_ms=until))
+        assert report.balanced, report.problems
+        assert report.accounts[0].records == 0
+        assert "there was nothing to deal with in this range." in report.notes
+
+
+def test_records_that_nobody_tells_of_in_a_range_are_no_balance(past: Past) -> None:
+    past.holds(100)
+    past.told(50, 100)
+    past.committed(100)
+    report = past.audit(since=Bound(offset=10), until=Bound(offset=40))
+    assert any("tells of nothing that group" in problem for problem in report.problems)
+
+
+def test_a_topic_of_ours_that_is_not_there_names_its_setting(past: Past) -> None:
+    past.holds(1)
+    elsewhere = past.kafka.model_copy(update={"journal_topic": "elsewhere"})
+    with pytest.raises(BrokerError, match=r"if kafka.journal_topic is another, name it with --con"):
+        audit(elsewhere, [past.topic])
 
 
 def test_a_topic_that_is_not_there_is_named(past: Past) -> None:

@@ -30,7 +30,7 @@ def test_ranges_are_sets_of_offsets(spans: list[Range], asked: Range) -> None:
 
 
 def entry(start: int, end: int) -> JournalEntry:
-    counts = {"scored": end - start, "dead_letters": 0, "dead_lettered": 0}
+    counts = {"scored": end - start, "records_dead_lettered": 0, "vectors_dead_lettered": 0}
     return JournalEntry(
         **{"group": "g", "topic": "t", "partition": 0, "first_offset": start, "next_offset": end},
         **{"records": end - start, "not_selected": 0, "anomalous": 0, "time_ms": 1, **counts},
@@ -64,7 +64,7 @@ def test_a_range_that_is_asked_for_grows_to_whole_micro_batches(
     books = Books(from_offset=start, to_offset=end)
     for tile in pairwise(cuts):
         books.add(entry(*tile))
-    within = [tile for tile in pairwise(cuts) if tile[0] < end and tile[1] > start]
+    within = [t for t in pairwise(cuts) if start < end and t[0] < end and t[1] > start]
     assert offsets(list(books.covered)) == offsets(within)
     assert books.ends == cuts[-1]
 

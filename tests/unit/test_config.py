@@ -101,7 +101,8 @@ def test_everything_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
         ("127.0.0.1:9092", "127.0.0.1", "kafka.bootstrap_servers: '127.0.0.1' is not host:port."),
         ('["vectors"]', '["vectors", "alerts"]', "alert_topic 'alerts' is also an input topic"),
         ('["vectors"]', '["dead-letters"]', "dead_letter_topic 'dead-letters' is also an input"),
-        ('"dead-letters"', '"alerts"', "alert_topic and dead_letter_topic are both 'alerts'"),
+        ('"dead-letters"', '"alerts"', "dead_letter_topic are both 'alerts'; give each a topic"),
+        ("[batch]", 'group_instance_id = "a b"\n[batch]', "instance_id: 'a b' is no member name"),
         ("[batch]", "[[", "is not valid TOML"),
         ("[batch]", 'ssl_cafile = "/no/such.pem"\n[batch]', "kafka.ssl_cafile: /no/such.pem"),
         (

@@ -70,12 +70,13 @@ def test_each_partition_is_told_what_became_of_its_records() -> None:
     told = entries(scored_of(batch, decoded, [1, 3]))
     assert told[a] == JournalEntry(
         **{"group": "group", "topic": "vectors", "partition": 0},
-        **{"first_offset": 8, "next_offset": 15, "records": 3, "scored": 3, "dead_letters": 0},
-        **{"dead_lettered": 0, "not_selected": 2, "anomalous": 1, "time_ms": NOW_MS},
+        **{"first_offset": 8, "next_offset": 15, "records": 3, "records_dead_lettered": 0},
+        **{"scored": 3, "vectors_dead_lettered": 0, "not_selected": 2, "anomalous": 1},
+        **{"time_ms": NOW_MS},
         **{"member": "member", "bundle_id": "bundle", "version": told[a].version},
     )
-    counted = told[b].records, told[b].scored, told[b].dead_letters, told[b].dead_lettered
-    assert counted == (2, 1, 1, 50)
+    assert (told[b].records, told[b].scored) == (2, 1)
+    assert (told[b].records_dead_lettered, told[b].vectors_dead_lettered) == (1, 50)
     assert (told[b].first_offset, told[b].next_offset, told[b].anomalous) == (500, 502, 1)
 
 
@@ -163,4 +164,4 @@ def test_the_pipeline_writes_it_after_what_it_tells_of(detector: Detector) -> No
     judged = pipeline.judge(pipeline.score(batch, pipeline.decode(batch)))
     assert [output.topic for output in judged.outputs] == ["dead-letters", "journal"]
     entry = JournalEntry.model_validate_json(judged.outputs[-1].value or b"")
-    assert (entry.scored, entry.dead_letters, entry.bundle_id) == (1, 1, "b" * 16)
+    assert (entry.scored, entry.records_dead_lettered, entry.bundle_id) == (1, 1, "b" * 16)
