@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import tomllib
+from atexit import register
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 from urllib.error import HTTPError
@@ -33,9 +34,17 @@ STOP_SECONDS = 10.0
 
 
 @cache
+def session_folder() -> Path:
+    """A temporary folder of this process, which goes with it."""
+    folder = TemporaryDirectory(prefix="anomaly-monitor-tests-", ignore_cleanup_errors=True)
+    register(folder.cleanup)
+    return Path(folder.name)
+
+
+@cache
 def small_bundle() -> Path:
     """A bundle of the small world, made once a session."""
-    folder = Path(mkdtemp(prefix="anomaly-monitor-tests-")) / "small-world"
+    folder = session_folder() / "small-world"
     save_small(folder)
     return folder
 

@@ -31,6 +31,7 @@ KAFKA_VERSION = "4.3.1"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anomaly-monitor"
 START_SECONDS = 90.0
 STOP_SECONDS = 30.0
+PORT_PARTS = 16
 # The first compiler alone starts the broker in two thirds of the time; benchmarks pass ().
 QUICK_START = ("-XX:TieredStopAtLevel=1",)
 
@@ -257,10 +258,13 @@ def _lasting_port() -> int:
     """A free port that nobody is given while the server that owns it is down.
 
     It lies below the range that the system hands out: a client that tries to reconnect could
-    otherwise be given the very port that it calls, connect to itself and keep the server out.
+    otherwise be given the very port that it calls, connect to itself and keep the server out. Of
+    pytest's workers each has a part of its own, for a port is free until the server has started.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    part = range(15000 + worker % PORT_PARTS, 32000, PORT_PARTS)
     while True:
-        port = random.randrange(15000, 32000)
+        port = random.choice(part)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
