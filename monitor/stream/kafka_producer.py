@@ -6,6 +6,7 @@ who commits has seen that of every record before; tests/integration/test_kafka_p
 shows both, and more.
 """
 
+import gc
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -76,6 +77,8 @@ class KafkaPythonProducer(Producer):
         if connection:
             close_producer(connection.client, timeout_s)
             connection.client._sender.join(END_SECONDS)
+            del connection
+            gc.collect()  # it is tied to itself in circles, with all that it could not send
 
     def send(self, outputs: Sequence[Output], waiting: Waiting) -> Failures:
         producer = self._producer
