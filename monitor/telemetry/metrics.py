@@ -163,8 +163,8 @@ class Metrics:
         )
         self.detection_latency_seconds = ArrayHistogram(
             "anomaly_monitor_detection_latency_seconds",
-            "From a record's timestamp until what came of it is committed; where delivery is at least "
-            "once, until it is acknowledged.",
+            "From a record's timestamp until what came of it is committed; where delivery is "
+            "at least once, until it is acknowledged.",
             _LATENCY_SECONDS,
             registry,
         )
