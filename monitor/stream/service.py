@@ -84,7 +84,7 @@ LEAVE_SECONDS = 3.0
 CLOSE_SECONDS = 0.5
 """What each step of stopping may take; together well below the 10 s that are promised."""
 TOGETHER = 4
-"""Micro-batches that are written together, while they come full: then nobody waits for one."""
+"""Micro-batches that are written together, where they are scored or come full."""
 TOGETHER_OUTPUTS = 2_000
 """What more outputs than that take is little beside what a write takes."""
 AHEAD = 3
@@ -328,17 +328,16 @@ class Service:
             judged = self._pipeline.judge(scored)
             self._observe(scored.errors, len(scored.anomalous))
         self._unwritten.append((scored, judged))
-        if not (self._ahead and self._is_behind(scored.batch)):
+        if not (self._ahead and self._may_share_write(scored.batch)):
             self._write()
 
-    def _is_behind(self, batch: MicroBatch) -> bool:
-        """Whether more is there than fits a micro-batch, so that a few may share a write."""
+    def _may_share_write(self, batch: MicroBatch) -> bool:
+        """Whether another one may go with those unwritten: it is there, or nobody waits for one."""
         outputs = sum(len(judged.outputs) for _, judged in self._unwritten)
-        return (
-            len(self._unwritten) < TOGETHER
-            and outputs < TOGETHER_OUTPUTS
-            and (bool(self._pieces) or len(batch.records) >= self._settings.batch.max_vectors)
-        )
+        if len(self._unwritten) >= TOGETHER or outputs >= TOGETHER_OUTPUTS:
+            return False
+        is_full = bool(self._pieces) or len(batch.records) >= self._settings.batch.max_vectors
+        return is_full or self._ahead[0].done()
 
     def _write(self) -> None:
         """Publish and commit what has been judged."""
