@@ -27,7 +27,7 @@ from kafka.errors import (
 
 from monitor.config import KafkaSettings
 from monitor.errors import BrokerError
-from monitor.stream.client import BrokerAwayError, connect
+from monitor.stream.client import connect, told_apart
 from monitor.stream.topics import (
     OwnTopic,
     check_limit,
@@ -56,13 +56,8 @@ def cluster(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
     """
     admin = connect(KafkaAdminClient, kafka, request_timeout_ms=REQUEST_TIMEOUT_MS).client
     try:
-        yield admin
-    except KafkaError as error:
-        if isinstance(error, AuthorizationError):
-            raise BrokerError(
-                f"kafka.bootstrap_servers {kafka.bootstrap_servers}: does not allow this ({error})."
-            ) from error
-        raise BrokerAwayError(str(error)) from error
+        with told_apart(kafka):
+            yield admin
     finally:
         admin.close()
 

@@ -10,6 +10,8 @@ tells a broker that is away, which mends itself, from one that refuses, which do
 
 import logging
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -103,6 +105,24 @@ def connect(kind: type[C], kafka: KafkaSettings, **options: Any) -> Connection[C
             for client, _ in made:
                 client.close()
             raise _explained(reasons.best(error), kafka) from error
+
+
+@contextmanager
+def told_apart(kafka: KafkaSettings) -> Iterator[None]:
+    """Around what is asked of a client: tells a refusal from a broker that is away.
+
+    Raises:
+        BrokerAwayError: the broker does not answer, or not yet.
+        BrokerError: it refuses.
+    """
+    try:
+        yield
+    except AuthorizationError as error:
+        raise BrokerError(
+            f"kafka.bootstrap_servers {kafka.bootstrap_servers}: does not allow this ({error})."
+        ) from error
+    except KafkaError as error:
+        raise BrokerAwayError(str(error)) from error
 
 
 def close_producer(producer: KafkaProducer, timeout_s: float) -> None:

@@ -16,16 +16,13 @@ from time import monotonic
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import (
-    AuthorizationError,
-    KafkaError,
     KafkaTimeoutError,
     UnknownTopicOrPartitionError,
 )
 
 from monitor.batch import Partition
 from monitor.config import KafkaSettings
-from monitor.errors import BrokerError
-from monitor.stream.client import BrokerAwayError, connect
+from monitor.stream.client import connect, told_apart
 
 ANSWER_SECONDS = 15.0
 """How long an answer may take: a transaction that a dead member left open ends within 10 s."""
@@ -150,12 +147,7 @@ def onlooker(kafka: KafkaSettings) -> Iterator[Onlooker]:
         metrics_enabled=False,
     ).client
     try:
-        yield Onlooker(consumer)
-    except AuthorizationError as error:
-        raise BrokerError(
-            f"kafka.bootstrap_servers {kafka.bootstrap_servers}: does not allow this ({error})."
-        ) from error
-    except KafkaError as error:
-        raise BrokerAwayError(str(error)) from error
+        with told_apart(kafka):
+            yield Onlooker(consumer)
     finally:
         consumer.close(autocommit=False, timeout_ms=CLOSE_MS)

@@ -99,6 +99,12 @@ class Past:
         wait_until(partial(_commit, admin, self.kafka.group_id, positions), "offsets are committed")
         admin.close()
 
+    def loses(self, topic: str, before: int) -> None:
+        """Retention takes what is before this offset of a topic's first partition."""
+        admin = self.broker.admin()
+        admin.delete_records({TopicPartition(topic, 0): before})
+        admin.close()
+
     def audit(self, **how: Any) -> Report:
         return audit(self.kafka, [self.topic], **how)
 
@@ -242,9 +248,7 @@ def test_a_trimmed_journal_is_said_and_is_wrong_only_where_it_was_asked_for(past
     past.told(50, 80)
     past.told(80, 100)
     past.committed(100)
-    admin = past.broker.admin()
-    admin.delete_records({TopicPartition(past.kafka.journal_topic, 0): 1})
-    admin.close()
+    past.loses(past.kafka.journal_topic, before=1)
     report = past.audit()
     assert report.balanced, report.problems
     assert "the journal begins at 50; what was before cannot be accounted for" in report.notes[0]
@@ -257,9 +261,7 @@ def test_records_that_retention_took_before_they_were_dealt_with_are_said(past: 
     past.told(0, 20)
     past.told(50, 100)
     past.committed(100)
-    admin = past.broker.admin()
-    admin.delete_records({TopicPartition(past.topic, 0): 40})
-    admin.close()
+    past.loses(past.topic, before=40)
     account = past.account()
     assert account.gone == [(20, 40)]
     assert account.missing == [(40, 50)]

@@ -13,15 +13,14 @@ from monitor.batch import Decoded, MicroBatch, Partition, Record, Reject, Vector
 from monitor.config import IncidentSettings, SpikeSettings
 from monitor.contracts.journal import JournalEntry
 from monitor.detect.detector import Detector
-from monitor.ingest.codec import build_codec
 from monitor.reasons import Reason
 from monitor.stream.backlog import Backlog
 from monitor.stream.journal import Journal
 from monitor.stream.ledger import Ledger
-from monitor.stream.pipeline import Pipeline, parts
-from monitor.stream.suppress import Suppressions
-from monitor.stream.triage import Scored, build_triage
-from tests.support.detectors import SPEC, fit_small
+from monitor.stream.pipeline import parts
+from monitor.stream.triage import Scored
+from tests.support.detectors import fit_small
+from tests.unit.test_pipeline import pipeline_of
 
 NOW_MS = 1_790_000_000_000
 GOOD = {"bytes": 4000, "packets": 8, "rate": 0.8, "protocol": "tcp", "encrypted": True}
@@ -143,18 +142,10 @@ def detector() -> Detector:
 
 
 def test_the_pipeline_writes_it_after_what_it_tells_of(detector: Detector) -> None:
-    pipeline = Pipeline(
-        build_codec(SPEC, detector.vocabularies, read_origins=True),
+    pipeline = pipeline_of(
         detector,
-        bundle_id="b" * 16,
-        detector_name="dense network",
-        alert_topic="alerts",
-        dead_letter_topic="dead-letters",
-        top_features=2,
-        now_ms=lambda: NOW_MS,
-        triage=build_triage(
-            IncidentSettings(), SpikeSettings(), Suppressions((), NOW_MS), ["vectors"]
-        ),
+        IncidentSettings(),
+        spikes=SpikeSettings(),
         journal=Journal("journal", "group", "member"),
     )
     records: list[Record] = [

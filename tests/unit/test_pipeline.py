@@ -23,6 +23,7 @@ from monitor.errors import StreamError
 from monitor.ingest.codec import build_codec
 from monitor.reasons import Reason
 from monitor.stream.isolation import describe
+from monitor.stream.journal import Journal
 from monitor.stream.pipeline import DEFAULT_MAX_BYTES, Judged, Pipeline
 from monitor.stream.suppress import Pattern, Suppressions
 from monitor.stream.triage import Scored, build_triage
@@ -73,6 +74,7 @@ def pipeline_of(
     now_ms: Callable[[], int] = lambda: NOW_MS,
     clock: Callable[[], float] = lambda: 0.0,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    journal: Journal | None = None,
 ) -> Pipeline:
     return Pipeline(
         build_codec(SPEC, detector.vocabularies, read_origins=True),
@@ -85,6 +87,7 @@ def pipeline_of(
         now_ms=now_ms,
         triage=build_triage(incidents, spikes, Suppressions(suppress, NOW_MS), ["vectors"], clock),
         max_bytes=max_bytes,
+        journal=journal,
     )
 
 
