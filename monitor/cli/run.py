@@ -73,7 +73,7 @@ def run(
 
         Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run()
     else:
-        from monitor.stream.service import build_service
+        from monitor.stream.assembly import build_service
 
         build_service(settings, read_settings).run()
 
@@ -87,7 +87,7 @@ def _work(place: "Place", read_settings: Callable[[], "Settings"]) -> None:
     try:
         settings = read_settings()
         configure_logs(settings.log, worker=place.number)
-        from monitor.stream.service import build_service
+        from monitor.stream.assembly import build_service
 
         service = build_service(settings, read_settings)
         tell(url=service.url)

@@ -161,7 +161,7 @@ class RecordReader:
     def _origin(self, document: Any) -> tuple[str | None, Any]:
         """Who a document that is a vector is about, and its time as it stands there.
 
-        The entity is the one that `monitor.contracts.alert.subjects` names first.
+        The entity is the one that `monitor.contracts.detection.subjects` names first.
         """
         if type(document) is not dict:
             return None, None

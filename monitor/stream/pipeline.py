@@ -27,8 +27,9 @@ from monitor.batch import (
     Record,
     Reject,
 )
-from monitor.contracts.alert import Alert, Detection, render_alert
+from monitor.contracts.alert import Alert, render_alert
 from monitor.contracts.dead_letter import MAX_DEAD_LETTER_BYTES, render_dead_letter
+from monitor.contracts.detection import Detection
 from monitor.detect.detector import Detector, Scores
 from monitor.detect.explain import explain
 from monitor.detect.incidents import Change

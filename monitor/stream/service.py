@@ -1,6 +1,8 @@
 """The daemon, from start to end.
 
-    build_service(load_settings(Path("monitor.toml")).settings).run()
+    build_service(load_settings(Path("monitor.toml")).settings).run()  # monitor.stream.assembly
+
+The loop is `Service._serve`, and one turn of it `Service._go_on`.
 
 Threads:
 
@@ -40,7 +42,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
 from time import monotonic
 from types import FrameType
 
@@ -48,17 +49,13 @@ import numpy as np
 import structlog
 
 from monitor.batch import Decoded, Matrix, MicroBatch, joined
-from monitor.bundle import bundle_facts
 from monitor.config import Settings
-from monitor.contracts.manifest import Manifest
-from monitor.stream.assembly import build_pipeline, load_detector
-from monitor.stream.checks import check_cluster, verify_outputs
+from monitor.stream.checks import check_cluster
 from monitor.stream.client import BrokerAwayError
-from monitor.stream.clock import now_ms
 from monitor.stream.contracts import Assignment, RewindError
 from monitor.stream.counting import Counting
 from monitor.stream.delivery import AbandonedError
-from monitor.stream.instance import Instance, take_instance
+from monitor.stream.instance import Instance
 from monitor.stream.link import BrokerLink
 from monitor.stream.loading import Loading, NotLoadedError
 from monitor.stream.pipeline import Judged, Pipeline
@@ -67,9 +64,6 @@ from monitor.stream.process import tune_process
 from monitor.stream.reload import Reload
 from monitor.stream.sink import PublishingSink
 from monitor.stream.state import StateStore
-from monitor.stream.state_topic import StateTopic, read_committed
-from monitor.stream.suppress import Suppressions
-from monitor.stream.transport import build_sink, build_source
 from monitor.stream.triage import Scored
 from monitor.stream.tuning import Tuning
 from monitor.telemetry.health import Health
@@ -94,64 +88,6 @@ FEW_CORES = 3
 NOTHING = np.empty(0, np.float32)
 
 log = structlog.get_logger()
-
-
-def build_service(
-    settings: Settings, read_settings: Callable[[], Settings] | None = None
-) -> "Service":
-    """Load the bundle, bind the port and put everything together; nothing is consumed yet.
-
-    Args:
-        read_settings: reads them again at SIGHUP; without it only the bundle's budget can change.
-
-    Raises:
-        BundleError, DeviceError, SpecError, PortError, SettingsError: one sentence each.
-    """
-    detector, manifest = load_detector(settings)
-    metrics, health = Metrics(), Health("bundle", "broker", "group", "state", "outputs")
-    health.ok("bundle")
-    metrics.ready.set_function(lambda: health.ready)
-    telemetry = TelemetryServer(settings.telemetry, metrics.registry, health)
-    link = BrokerLink(settings.kafka.bootstrap_servers, metrics, health)
-    as_written, instance = settings, take_instance(settings.kafka)
-    log.info("member of the group", group=settings.kafka.group_id, instance=instance.name)
-    named = settings.kafka.model_copy(update={"group_instance_id": instance.name})
-    settings = settings.model_copy(update={"kafka": named})
-    source = build_source(settings.kafka, settings.batch, metrics, health, link)
-    sink = build_sink(settings.kafka, source, lambda: verify_outputs(settings.kafka), health)
-    pipeline = build_pipeline(settings, detector, manifest)
-    tuning = Tuning(detector, metrics)
-    loading = Loading(health)
-    read_state = partial(read_committed, settings.kafka, look=loading.look)
-    kept = StateTopic(settings.kafka, read_state)
-    state = StateStore(kept, manifest, pipeline.triage, tuning, metrics)
-
-    def take(settings: Settings, manifest: Manifest) -> None:
-        metrics.bundle.info({**bundle_facts(manifest), "device": str(detector.device)})
-        tuning.take(settings, manifest.calibration.false_alarm_rate)
-        pipeline.use(tuning.detector, manifest.bundle_id)
-
-    def take_again(settings: Settings, manifest: Manifest) -> None:
-        pipeline.triage.suppressions = Suppressions(settings.suppress, now_ms())
-        take(settings, manifest)
-
-    take(settings, manifest)
-    reload = Reload(as_written, manifest, read_settings or (lambda: as_written), take_again)
-    return Service(
-        settings,
-        pipeline,
-        tuning,
-        state,
-        loading,
-        reload,
-        source,
-        sink,
-        metrics,
-        health,
-        link,
-        telemetry,
-        instance,
-    )
 
 
 class Service:

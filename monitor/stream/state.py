@@ -26,7 +26,7 @@ import numpy as np
 import structlog
 
 from monitor.batch import MicroBatch, Partition
-from monitor.contracts.alert import Detection
+from monitor.contracts.detection import Detection
 from monitor.contracts.manifest import Manifest
 from monitor.detect.entity_table import ROW, STREAM, Levels
 from monitor.detect.incidents import Kept

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 
 from monitor.batch import EventIdentity
-from monitor.contracts.alert import MAX_KEY_BYTES, Detection
+from monitor.contracts.detection import MAX_KEY_BYTES, Detection
 from monitor.contracts.text import clean, plain
 
 MAX_TEXT_BYTES = 200_000

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from monitor.batch import Partition
-from monitor.contracts.alert import Detection
+from monitor.contracts.detection import Detection
 from monitor.detect.entity_table import ROW, Levels, together
 from monitor.detect.incidents import Incident, Kept, Sighting, Subject
 from monitor.stream.state_evidence import pack, unpack

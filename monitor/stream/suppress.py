@@ -14,7 +14,7 @@ import structlog
 
 from monitor.batch import EventIdentity
 from monitor.config import Suppression
-from monitor.contracts.alert import named_entities
+from monitor.contracts.detection import named_entities
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from monitor.batch import Decoded, EventIdentity, Indices, MicroBatch, Origins, Partition, Record
 from monitor.config import IncidentSettings, SpikeSettings
-from monitor.contracts.alert import (
+from monitor.contracts.detection import (
     MAX_KEY_BYTES,
     Detection,
     finding_uid,

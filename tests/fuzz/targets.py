@@ -23,8 +23,9 @@ from monitor.batch import MicroBatch, Partition
 from monitor.bundle import MANIFEST, load_manifest
 from monitor.config import IncidentSettings, SpikeSettings
 from monitor.config_sources import load_settings, show_settings
-from monitor.contracts.alert import EARLIEST_EVENT_MS, plausible_time, render_alert, subjects_of
+from monitor.contracts.alert import render_alert
 from monitor.contracts.dead_letter import DeadLetterHeaders, render_dead_letter
+from monitor.contracts.detection import EARLIEST_EVENT_MS, plausible_time, subjects_of
 from monitor.contracts.journal import JournalEntry, read_entry, render_entry
 from monitor.errors import MonitorError
 from monitor.features import FeatureSpec

@@ -13,9 +13,8 @@ from kafka.admin import ACLOperation, ResourceType
 from monitor.config import Settings
 from monitor.config_sources import load_settings
 from monitor.errors import BrokerError, BundleError, DeviceError, MonitorError, PortError
-from monitor.stream.assembly import load_detector
+from monitor.stream.assembly import build_service, load_detector
 from monitor.stream.checks import check_cluster
-from monitor.stream.service import build_service
 from monitor.stream.topics import own_topics
 from tests.support.brokers import Broker, fresh_name
 from tests.support.daemons import settings_file, small_bundle

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.batch import EventIdentity, FeatureDeviation
-from monitor.contracts.alert import Detection, alert_key, render_alert
+from monitor.contracts.alert import alert_key, render_alert
+from monitor.contracts.detection import Detection
 from monitor.contracts.ocsf import DetectionFinding
 from monitor.contracts.text import MAX_TEXT
 from tests.support.alerts import NOW_MS, alone_at, judge

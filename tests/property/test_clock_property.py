@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.batch import MicroBatch
 from monitor.config import IncidentSettings, SpikeSettings
-from monitor.contracts.alert import CLOCK_SKEW_MS, EARLIEST_EVENT_MS
+from monitor.contracts.detection import CLOCK_SKEW_MS, EARLIEST_EVENT_MS
 from monitor.detect.detector import Detector
 from monitor.detect.stream_clock import LARGE_STEP_MS
 from tests.support.detectors import HASTY, fit_small

@@ -8,7 +8,8 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from monitor.batch import EventIdentity, FeatureDeviation
-from monitor.contracts.alert import Detection, render_alert, sighting_of
+from monitor.contracts.alert import render_alert
+from monitor.contracts.detection import Detection, sighting_of
 from monitor.contracts.ocsf import DetectionFinding
 from monitor.detect.incidents import Change, alone
 

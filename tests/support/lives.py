@@ -15,7 +15,7 @@ import numpy as np
 
 from monitor.batch import Decoded, EventIdentity, MicroBatch, Origins, Partition, VectorBatch
 from monitor.config import IncidentSettings, KafkaSettings, SpikeSettings
-from monitor.contracts.alert import Detection
+from monitor.contracts.detection import Detection
 from monitor.contracts.manifest import Manifest
 from monitor.detect.detector import Detector
 from monitor.detect.incidents import Change

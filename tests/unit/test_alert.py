@@ -9,13 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from monitor.batch import EventIdentity, FeatureDeviation
-from monitor.contracts.alert import (
-    Detection,
-    alert_key,
-    render_alert,
-    sighting_of,
-    subjects,
-)
+from monitor.contracts.alert import alert_key, render_alert
+from monitor.contracts.detection import Detection, sighting_of, subjects
 from monitor.contracts.ocsf import DetectionFinding, Severity
 from monitor.contracts.severity import severity_of
 from monitor.detect.incidents import Activity, Change, Incident, Subject
