@@ -33,9 +33,10 @@ from monitor.contracts.detection import Detection
 from monitor.detect.detector import Detector, Scores
 from monitor.detect.explain import explain
 from monitor.detect.incidents import Change
-from monitor.errors import StreamError
+from monitor.errors import MonitorError, StreamError
 from monitor.ingest.codec import Codec, merged
 from monitor.ingest.pieces import pieces
+from monitor.stream.apart import Apart
 from monitor.stream.contracts import Output
 from monitor.stream.isolation import Isolation, Rows, Seldom, describe
 from monitor.stream.journal import Journal
@@ -43,6 +44,8 @@ from monitor.stream.triage import Scored, Triage
 
 DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 _VALUE = attrgetter("value")
+
+Step = Callable[[Scored, int], tuple[list[Change[Detection]], list[str]]]
 
 log = structlog.get_logger()
 
@@ -93,6 +96,7 @@ class Pipeline:
         self.triage = triage
         self._decoding = Isolation("decoding", lambda: codec.decode([b"{}"]))
         self._scoring = Isolation("scoring", self._score_zeros)
+        self._apart = Apart()
         self._unread, self._unexplained = Seldom(), Seldom()
         self._max_bytes = max_bytes
         self._journal = journal
@@ -102,7 +106,15 @@ class Pipeline:
         self._by = detector, bundle_id or self._by[1]
 
     def pieces(self, batch: MicroBatch) -> Iterator[MicroBatch]:
-        """The micro-batch, parted where its vectors would take too much memory at once."""
+        """The micro-batch, parted where its vectors would take too much memory at once.
+
+        And where triage has failed on its records before.
+        """
+        ranges = list(self._apart.ranges(batch))
+        for part in [batch] if len(ranges) == 1 else parts(batch, ranges):
+            yield from self._small(part)
+
+    def _small(self, batch: MicroBatch) -> Iterator[MicroBatch]:
         values = list(map(_VALUE, batch.records))
         ranges = list(pieces(values, len(self._codec.spec), self._max_bytes))
         yield from [batch] if len(ranges) == 1 else parts(batch, ranges)
@@ -171,18 +183,32 @@ class Pipeline:
         """What there is to tell of a micro-batch: alerts and dead letters, rendered.
 
         Raises:
-            StreamError: by a defect, it failed on these records.
+            RewindError: by a defect, it failed on these records; they are to come again.
+            StreamError: it fails whatever the records.
         """
-        batch, decoded, now_ms = scored.batch, scored.decoded, self._now_ms()
-        with _named("triage", batch):
-            changes, suppressed = self.triage.step(scored, now_ms)
-            outputs, alerts = self._tell(changes, now_ms)
-            outputs += [
-                self._dead_letter(batch.records[reject.row], reject, now_ms)
-                for reject in decoded.rejects
-            ]
-            if self._journal:
-                outputs += self._journal.outputs(scored, now_ms)
+        batch = scored.batch
+        if self._apart.is_apart(batch):
+            with _named("triage", batch):
+                return self._judged(scored, self.triage.apart)
+        try:
+            judged = self._judged(scored, self.triage.step)
+        except (MonitorError, MemoryError):
+            raise
+        except Exception as error:
+            self._apart.failed(batch, error)
+        self._apart.passed(len(scored.anomalous))
+        return judged
+
+    def _judged(self, scored: Scored, step: Step) -> Judged:
+        batch, now_ms = scored.batch, self._now_ms()
+        changes, suppressed = step(scored, now_ms)
+        outputs, alerts = self._tell(changes, now_ms)
+        outputs += [
+            self._dead_letter(batch.records[reject.row], reject, now_ms)
+            for reject in scored.decoded.rejects
+        ]
+        if self._journal:
+            outputs += self._journal.outputs(scored, now_ms)
         return Judged(outputs, alerts, suppressed)
 
     def tick(self) -> Judged:

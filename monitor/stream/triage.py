@@ -197,6 +197,17 @@ class Triage:
             return [alone(sighting, now_ms) for sighting in sightings], suppressed
         return self.incidents.step(sightings, self.clock.elapsed_ms, now_ms), suppressed
 
+    def apart(self, scored: Scored, now_ms: int) -> tuple[list[Change[Detection]], list[str]]:
+        """Each anomalous vector by itself; no state is looked at or changed."""
+        try:
+            reasons = self._reasons(scored, now_ms)
+        except Exception:  # rather one alert too many
+            reasons = [None] * len(scored.anomalous)
+        told = scored.anomalous[np.array([reason is None for reason in reasons], bool)]
+        sightings = [sighting_of(scored.detection(n), now_ms) for n in told.tolist()]
+        suppressed = [reason for reason in reasons if reason is not None]
+        return [alone(sighting, now_ms) for sighting in sightings], suppressed
+
     def tick(self) -> list[Change[Detection]]:
         """What is due although nothing comes: time goes on as the wall clock does."""
         self.clock = self.clock.wait(self.wall_ms())

@@ -11,8 +11,9 @@ from urllib.request import urlopen
 import pytest
 
 from monitor.contracts.dead_letter import DeadLetterHeaders
+from monitor.contracts.ocsf import DetectionFinding
 from monitor.reasons import Reason
-from tests.e2e.test_run import NORMAL, event
+from tests.e2e.test_run import NORMAL, ODD, event
 from tests.support.brokers import Broker
 from tests.support.daemons import STOP_SECONDS, Daemon, group_of, settings_file, small_bundle
 from tests.support.waiting import until
@@ -67,6 +68,47 @@ def test_a_record_that_the_monitor_fails_on_is_met_once_and_a_damaged_bundle_cha
     told = [DeadLetterHeaders.from_headers(letter.headers) for letter in letters]
     assert [letter.reason for letter in told] == [Reason.DEFECT] * 2
     assert [letter.offset for letter in told] == [70, 151]
+
+
+TRIAGE_DEFECT = """
+from monitor.detect.incidents import Incidents
+
+take = Incidents._take
+
+
+def defective(self, seen, *times):
+    yield from take(self, seen, *times)
+    if seen.evidence.event.source_address == "10.0.0.7":
+        raise ZeroDivisionError("a defect")
+
+
+Incidents._take = defective
+"""
+
+
+def test_a_record_on_which_triage_fails_is_told_of_and_the_incidents_of_before_go_on(
+    kafka_broker: Broker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic()
+    settings = settings_file(tmp_path, kafka_broker, topic, incidents="update_seconds = 600")
+    (tmp_path / "sitecustomize.py").write_text(TRIAGE_DEFECT)
+    with Daemon(settings, PYTHONPATH=str(tmp_path)) as daemon:
+        daemon.wait_until_ready()
+        kafka_broker.produce(topic, event(ODD, 1))
+        until(lambda: daemon.lag == 0 and daemon.vectors() == 1)
+        kafka_broker.produce(topic, *(event(ODD, n) for n in (1, 2, 3, 7, 4, 7, 5, 1)))
+        until(lambda: daemon.vectors() == 9)
+        until(lambda: daemon.lag == 0)
+        assert daemon.metric("anomaly_monitor_rewinds_total") <= 2 * 4
+        assert daemon.metric("anomaly_monitor_incidents_open") == 5
+        assert "a defect" in daemon.event("triage failed")["exception"]
+        assert daemon.terminate() == 0
+    alerts = [
+        DetectionFinding.from_bytes(record.value)
+        for record in kafka_broker.consume_all(f"{topic}-alerts", count=7)
+    ]
+    told = [(alert.activity_name, alert.unmapped.incident.name[-1]) for alert in alerts]
+    assert sorted(told) == [("Create", name) for name in "1234577"]
 
 
 def free_port() -> int:

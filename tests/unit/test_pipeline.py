@@ -19,9 +19,11 @@ from monitor.contracts.dead_letter import DeadLetterHeaders
 from monitor.contracts.ocsf import DetectionFinding
 from monitor.contracts.text import plain
 from monitor.detect.detector import Detector
+from monitor.detect.incidents import Incidents
 from monitor.errors import StreamError
 from monitor.ingest.codec import build_codec
 from monitor.reasons import Reason
+from monitor.stream.contracts import RewindError
 from monitor.stream.isolation import describe
 from monitor.stream.journal import Journal
 from monitor.stream.pipeline import DEFAULT_MAX_BYTES, Judged, Pipeline
@@ -188,6 +190,53 @@ def test_a_defect_names_the_records_it_failed_on(
     assert "scoring failed on vectors[3] 100-101 (RuntimeError: no such kernel)" in str(
         caught.value
     )
+
+
+@pytest.mark.parametrize("defective", [{0}, {5}, {2, 3}, {1, 7}])
+def test_records_on_which_triage_fails_are_told_of_apart_and_the_others_as_ever(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, defective: set[int]
+) -> None:
+    take = Incidents._take
+
+    def broken(self: Any, seen: Any, *times: int) -> Any:
+        yield from take(self, seen, *times)
+        if seen.evidence.offset - 100 in defective:
+            raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(Incidents, "_take", broken)
+    pipeline = pipeline_of(detector, IncidentSettings())
+    batch = batch_of(*(odd(str(n), f"10.0.0.{n}") for n in range(8)))
+    for _ in range(5 * len(defective)):
+        pipeline.triage.begin_anew()  # as the service does when it goes back
+        try:
+            judged = [walk(pipeline, piece) for piece in pipeline.pieces(batch)]
+            break
+        except RewindError:
+            continue
+    uids = [alert.finding_info.uid for one in judged for alert in findings(one)]
+    assert len(uids) == len(set(uids)) == 8
+    assert pipeline.triage.open_incidents == 8 - len(defective)
+
+
+def test_triage_that_fails_on_everything_ends_the_stream(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(Incidents, "step", broken)
+    pipeline = pipeline_of(detector, IncidentSettings())
+    batch = batch_of(*(odd(str(n), f"10.0.0.{n}") for n in range(100)))
+
+    def once() -> None:
+        for piece in pipeline.pieces(batch):
+            walk(pipeline, piece)
+
+    for _ in range(63):
+        with pytest.raises(RewindError):
+            once()
+    with pytest.raises(StreamError, match="triage failed 64 times in a row"):
+        once()
 
 
 def test_a_batch_is_described_by_its_partitions_and_offsets() -> None:
