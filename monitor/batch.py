@@ -40,6 +40,17 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+class Unread(bytes):
+    """The value of a record that could not be read without harm: empty, and why."""
+
+    error: str
+
+    def __new__(cls, error: str) -> "Unread":
+        value = super().__new__(cls)
+        value.error = error
+        return value
+
+
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
     """Records polled together, and the offset to go on from once they are dealt with.

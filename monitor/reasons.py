@@ -12,7 +12,8 @@ class Reason(StrEnum):
     """The value has zero bytes, or only white space."""
     TOO_LARGE = "too_large"
     """The value is larger than `input.max_record_bytes`, holds more vectors than
-    `input.max_record_vectors`, or would take more than `input.max_decoded_bytes` once decoded."""
+    `input.max_record_vectors`, or would take more than `input.max_decoded_bytes` once decoded; or
+    the batch it came in takes more than 64 MiB decompressed, and was not read."""
     NOT_UTF8 = "not_utf8"
     """The value is not UTF-8 text, so it cannot be JSON."""
     MALFORMED_JSON = "malformed_json"

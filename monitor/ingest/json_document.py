@@ -12,6 +12,7 @@ from typing import Any, Final
 import jiter
 import orjson
 
+from monitor.batch import Unread
 from monitor.ingest.textfile import BYTE_ORDER_MARK
 from monitor.reasons import Reason
 
@@ -30,6 +31,15 @@ class RecordError(Exception):
         self.error = error
 
 
+def without_value(value: bytes | None) -> RecordError:
+    """Why a record holds nothing that could be read."""
+    if value is None:
+        return RecordError(Reason.TOMBSTONE, "the record has no value")
+    if isinstance(value, Unread):
+        return RecordError(Reason.TOO_LARGE, value.error)
+    return RecordError(Reason.EMPTY, "the value is empty")
+
+
 def parse_document(value: bytes | None, max_bytes: int) -> Any:
     """The value of a record to a JSON document whose keys are unique.
 
@@ -38,8 +48,8 @@ def parse_document(value: bytes | None, max_bytes: int) -> Any:
     Raises:
         RecordError: it is none.
     """
-    if value is None:
-        raise RecordError(Reason.TOMBSTONE, "the record has no value")
+    if not value:
+        raise without_value(value)
     if len(value) > max_bytes:
         raise RecordError(
             Reason.TOO_LARGE,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from monitor.ingest.json_document import RecordError
+from monitor.ingest.json_document import RecordError, without_value
 from monitor.reasons import Reason
 
 _FLOAT_BYTES = 4
@@ -28,10 +28,8 @@ class Limits:
         Raises:
             RecordError: it is too large, or there is none.
         """
-        if value is None:
-            raise RecordError(Reason.TOMBSTONE, "the record has no value")
         if not value:
-            raise RecordError(Reason.EMPTY, "the value is empty")
+            raise without_value(value)
         if len(value) > self.max_record_bytes:
             error = f"{len(value)} bytes, more than the {self.max_record_bytes} allowed"
             raise RecordError(Reason.TOO_LARGE, error)

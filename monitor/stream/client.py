@@ -37,6 +37,7 @@ from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from monitor.config import KafkaSettings
 from monitor.contracts.dead_letter import MAX_HEADERS, kept_headers
 from monitor.errors import BrokerError, SettingsError
+from monitor.stream import decompression
 
 CONNECT_SECONDS = 3.0
 RECONNECT_BACKOFF_MAX_MS = 2_000
@@ -318,6 +319,7 @@ def _read_record(self: DefaultRecordBatch) -> DefaultRecord:
 
 
 DefaultRecordBatch._read_msg = _read_record
+decompression.bound()
 
 
 class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import structlog
 from kafka import OffsetAndMetadata, TopicPartition
 
-from monitor.batch import MicroBatch, Partition
+from monitor.batch import MicroBatch, Partition, Unread
 from monitor.config import BatchSettings, KafkaSettings
 from monitor.contracts.dead_letter import MAX_HEADERS
 from monitor.errors import BrokerError, MonitorError, StreamError
@@ -472,3 +472,21 @@ def test_a_broker_that_goes_and_comes_back_is_said_once_each(
         until(lambda: group.committed == {0: 2})
     told = [entry["event"] for entry in logs if "broker" in entry["event"]]
     assert told == ["broker found", "broker is away, trying on", "broker is back"]
+
+
+def test_a_batch_that_would_fill_the_memory_is_refused_and_got_past_by_kafka_python(
+    group: Group,
+) -> None:
+    group.broker.produce(group.topic, b"before")
+    bomb, options = [bytes(10_000_000)] * 15, {"batch_size": 2**30, "max_request_size": 2**30}
+    group.broker.produce(group.topic, *bomb, compression_type="zstd", linger_ms=3000, **options)
+    group.broker.produce(group.topic, b"after")
+    member = group.join()
+    if group.client == "confluent-kafka":  # it does not say how many records there are
+        assert f"cannot read on from {group.topic}[0] at 1 (Corrupt" in stopped(member, StreamError)
+        member.source.close(10.0)
+        member = replace(group, client="kafka-python").join()
+    first, *refused, last = [r for batch in member.take(17) for r in batch.records]
+    assert (first.value, last.value) == (b"before", b"after")
+    assert [record.offset for record in refused] == [*range(1, 16)]
+    assert all(isinstance(record.value, Unread) for record in refused)
