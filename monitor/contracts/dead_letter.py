@@ -139,7 +139,8 @@ def render_dead_letter(
     """
     theirs = [header for header in record.headers if not header[0].startswith(PREFIX)]
     ours = _describe(record, reason, error, now_ms, vectors)
-    letter = DeadLetter(record.key, record.value, theirs + _headers(ours))
+    value = None if record.value is None else bytes(record.value)  # no client takes an Unread
+    letter = DeadLetter(record.key, value, theirs + _headers(ours))
     if _size(letter) <= max_bytes:
         return letter
     return _fit(record, theirs, ours, max_bytes)

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from monitor.cli import app
+from monitor.contracts.dead_letter import DeadLetterHeaders
+from monitor.reasons import Reason
 from tests.support.brokers import Broker
 from tests.support.daemons import Daemon, settings_file
 from tests.support.waiting import until
@@ -52,6 +54,30 @@ def test_the_books_of_a_daemon_balance_and_name_what_is_taken_out_of_them(
     doubled = audit(settings)
     assert doubled.exit_code == 1
     assert "the books do not balance" in doubled.output
+
+
+def test_the_books_balance_around_a_batch_that_would_fill_the_memory(
+    kafka_broker: Broker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic()
+    own_journal = f'state_topic = "{topic}-state"\njournal_topic = "{topic}-journal"'
+    settings = settings_file(tmp_path, kafka_broker, topic, kafka=own_journal)
+    vector, bomb = json.dumps(NORMAL).encode(), [b" " * 10_000_000] * 15
+    whole = {"compression_type": "zstd", "batch_size": 2**30, "linger_ms": 3000}
+    with Daemon(settings) as daemon:
+        daemon.wait_until_ready()
+        kafka_broker.produce(topic, vector)
+        kafka_broker.produce(topic, *bomb, max_request_size=2**30, **whole)
+        kafka_broker.produce(topic, vector)
+        until(lambda: daemon.vectors() == 2)
+        assert daemon.metric("anomaly_monitor_dead_letters_total", reason=Reason.TOO_LARGE) == 15
+        assert daemon.terminate() == 0
+    letters = kafka_broker.consume_all(f"{topic}-dead-letters", count=15)
+    told = [DeadLetterHeaders.from_headers(list(letter.headers)) for letter in letters]
+    assert [header.offset for header in told] == [*range(1, 16)]
+    assert "more than the 67108864 bytes allowed decompressed" in told[0].error
+    done = audit(settings, "--count")
+    assert "17 records, 2 vectors scored; the books balance." in done.output
 
 
 @pytest.mark.parametrize(
